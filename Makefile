@@ -1,0 +1,60 @@
+# Everything a newcomer needs: `make run` and `make test`. Both make their own virtual environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 8000
+SERVER ?= daphne
+# Two cores run the suite in two workers; a larger machine uses what it has.
+WORKERS ?= auto
+
+.PHONY: run test test-all check format lock bench clean
+
+run: $(VENV)/.run
+	@exec $(BIN)/python manage.py serve --host "$(HOST)" --port "$(PORT)" --server "$(SERVER)"
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	TEST_DATABASE=postgres $(BIN)/python -m pytest -n $(WORKERS) -m "database and not slow"
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
+		PUBLIC_URL=https://chat.example.org \
+		$(BIN)/python -W error manage.py check --deploy --fail-level WARNING
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Rewrites both requirement files from pyproject.toml, every transitive version pinned.
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" \
+		pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" \
+		--extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(NAME)
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "IntelliColab needs Python 3.11 or newer; this is %d.%d. Name another with: make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.run

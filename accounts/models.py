@@ -1,0 +1,137 @@
+"""Who people are: their account, the invitations they send, and the fact that the installation was set up."""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+from zoneinfo import available_timezones
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+
+def validate_time_zone(name: str) -> None:
+    if name not in available_timezones():
+        raise ValidationError(f"{name} is not a time zone. Use a name such as Europe/Berlin.")
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """A person with a password, or with none when `password` is None. Raises ValueError without an email."""
+        if not email:
+            raise ValueError("An account needs an email address: it is what people sign in with.")
+        user = self.model(email=email.strip().lower(), **fields)
+        user.display_name = user.display_name or email.partition("@")[0]
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email=(username or "").lower())
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person. A placeholder wrote imported messages and can never sign in."""
+
+    email = models.EmailField("email address", unique=True)
+    display_name = models.CharField("name", max_length=80)
+    time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
+    bio = models.TextField(max_length=500, blank=True)
+    avatar = models.ImageField(upload_to="avatars/", blank=True)
+    is_active = models.BooleanField(default=True, help_text="Clear this instead of deleting an account.")
+    is_staff = models.BooleanField("administrator", default=False, help_text="May open the admin.")
+    is_placeholder = models.BooleanField(default=False, help_text="Wrote imported messages; cannot sign in.")
+    date_joined = models.DateTimeField(default=timezone.now)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["display_name"]
+
+    objects = UserManager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_any_case")]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.email = self.email.lower()
+        super().save(*args, **kwargs)
+
+    def get_full_name(self) -> str:
+        return self.display_name
+
+    def get_short_name(self) -> str:
+        return self.display_name
+
+
+class Installation(models.Model):
+    """One row, made by the set-up page; its primary key lets only the first of two submissions through."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    administrator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_installation")]
+
+    def __str__(self) -> str:
+        return f"Set up by {self.administrator} on {self.created_at:%Y-%m-%d}"
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def usable(self, now: datetime | None = None) -> "InvitationQuerySet":
+        return self.filter(
+            expires_at__gt=now or timezone.now(), revoked_at=None, uses__lt=models.F("max_uses")
+        )
+
+    def by_token(self, token: str) -> "InvitationQuerySet":
+        return self.filter(token_hash=hash_token(token))
+
+
+class Invitation(models.Model):
+    """A link that lets people sign up. Only the token's hash is kept: who reads the database cannot use it."""
+
+    LIFETIME = timedelta(days=7)
+
+    token_hash = models.CharField(max_length=64, unique=True)
+    created_by = models.ForeignKey(User, on_delete=models.CASCADE, related_name="invitations")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    max_uses = models.PositiveIntegerField(default=1)
+    uses = models.PositiveIntegerField(default=0)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"Invitation by {self.created_by}, {self.uses} of {self.max_uses} used"
+
+    @property
+    def is_usable(self) -> bool:
+        return self.revoked_at is None and self.uses < self.max_uses and self.expires_at > timezone.now()
+
+    @classmethod
+    def issue(cls, created_by: User, max_uses: int = 1) -> tuple["Invitation", str]:
+        """A new invitation and its token, which is not stored and can't be shown again."""
+        token = secrets.token_urlsafe(24)
+        invitation = cls.objects.create(
+            token_hash=hash_token(token),
+            created_by=created_by,
+            max_uses=max_uses,
+            expires_at=timezone.now() + cls.LIFETIME,
+        )
+        return invitation, token
+
+
+def hash_token(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class IntellicolabConfig(AppConfig):
+    name = "intellicolab"
+    verbose_name = "IntelliColab"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401, PLC0415  system checks register when imported

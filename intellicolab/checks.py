@@ -1,0 +1,78 @@
+"""System checks of the Redis roles: what would lose data or sessions is said at start, with an id and a hint.
+
+Errors (E) stop the start; warnings (W) are printed. `check --deploy` runs those that ask a server.
+"""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from redis.exceptions import RedisError
+
+from .redis.client import Role, client, connection_options, safe_url
+
+
+@register(Tags.caches)
+def redis_addresses(**kwargs: Any) -> list[CheckMessage]:
+    """E001: an address that no client can be built from. E002: both roles in one logical database."""
+    problems: list[CheckMessage] = []
+    for role in Role:
+        try:
+            connection_options(settings.REDIS_URLS[role])
+        except ImproperlyConfigured as error:
+            problems.append(Error(str(error), hint=f"Correct {_variable(role)}.", id="intellicolab.E001"))
+    if not problems and _same_database():
+        problems.append(
+            Error(
+                "REDIS_URL and REDIS_CACHE_URL name the same logical database: clearing the cache would delete "
+                "every session, limit and stream.",
+                hint="Give the cache another server or another database number.",
+                id="intellicolab.E002",
+            )
+        )
+    return problems
+
+
+@register(Tags.caches, deploy=True)
+def state_is_kept(**kwargs: Any) -> list[CheckMessage]:
+    """W001: the state role may evict. W002: it has no persistence. Silent where no server answers: /readyz says so."""
+    try:
+        info = client(Role.STATE).info()
+    except (RedisError, OSError, ImproperlyConfigured):
+        return []
+    where = safe_url(settings.REDIS_URLS["state"])
+    problems: list[CheckMessage] = []
+    if info.get("maxmemory_policy", "noeviction") != "noeviction":
+        problems.append(
+            Warning(
+                f"The Redis server of REDIS_URL ({where}) may evict keys ({info['maxmemory_policy']}): sessions "
+                "and queued work would vanish under memory pressure.",
+                hint="Set `maxmemory-policy noeviction` there, and give the cache a server of its own.",
+                id="intellicolab.W001",
+            )
+        )
+    if not info.get("aof_enabled"):
+        problems.append(
+            Warning(
+                f"The Redis server of REDIS_URL ({where}) keeps no append-only file: a restart signs everyone out.",
+                hint="Start it with deploy/redis.conf (`appendonly yes`).",
+                id="intellicolab.W002",
+            )
+        )
+    return problems
+
+
+def _variable(role: Role) -> str:
+    return "REDIS_URL" if role is Role.STATE else "REDIS_CACHE_URL"
+
+
+def _same_database() -> bool:
+    return _database(settings.REDIS_URLS["state"]) == _database(settings.REDIS_URLS["cache"])
+
+
+def _database(url: str) -> tuple[Any, ...]:
+    _, options = connection_options(url)
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or 6379, options.get("path"), options.get("db", 0)

@@ -1,0 +1,1 @@
+"""The floor everything else stands on: clients, keys, scripts, codec and the embedded server."""

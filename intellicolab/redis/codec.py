@@ -1,0 +1,35 @@
+"""How values lie in Redis: JSON, never pickle, so that who can write Redis cannot run code in the application."""
+
+import msgspec
+from django_redis.serializers.base import BaseSerializer
+
+_encoder = msgspec.json.Encoder()
+
+
+class CodecError(ValueError):
+    """What came from Redis is not what was stored."""
+
+
+def encode(value: object) -> bytes:
+    """The value as JSON. Takes what msgspec takes: builtins, dataclasses, Structs, datetime, UUID, Decimal."""
+    return _encoder.encode(value)
+
+
+def decode(data: bytes, type: object = object) -> object:  # noqa: A002
+    """The value of the given type. Raises CodecError when the bytes are not JSON or not of that type."""
+    try:
+        if type is object:
+            return msgspec.json.decode(data)
+        return msgspec.json.decode(data, type=type)  # type: ignore[call-overload]
+    except msgspec.DecodeError as error:
+        raise CodecError(str(error)) from error
+
+
+class JSONSerializer(BaseSerializer):
+    """The same JSON for what Django's cache and sessions store through django-redis."""
+
+    def dumps(self, value: object) -> bytes:
+        return encode(value)
+
+    def loads(self, value: bytes) -> object:
+        return decode(value)

@@ -1,0 +1,93 @@
+"""Counters that cost a request nothing: added up in process, flushed each second as one pipeline.
+
+Each flush goes to the hash of the current minute and to the totals. What a crash may lose is one second of
+statistics; a Redis outage loses nothing as long as the process lives, because a failed flush is put back.
+"""
+
+import atexit
+import logging
+import threading
+import time
+from collections import Counter
+
+from redis.exceptions import RedisError
+
+from . import keys
+from .client import Role, client
+
+logger = logging.getLogger("intellicolab.redis")
+
+FLUSH_SECONDS = 1.0
+MAX_FIELDS = 10_000  # distinct (family, field) pairs held while Redis is away; further ones are dropped
+
+
+class Counters:
+    """A process's counters by family and field; `add` is safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def add(self, family: str, field: str, amount: int = 1) -> None:
+        with self._lock:
+            if (family, field) in self._counts or len(self._counts) < MAX_FIELDS:
+                self._counts[family, field] += amount
+            if self._thread is None:
+                self._start()
+
+    def flush(self) -> None:
+        """Write what was counted since the last flush; on a Redis error it is kept for the next one."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        if not counts:
+            return
+        try:
+            self._write(counts)
+        except (RedisError, OSError):  # the link logs the outage, once
+            with self._lock:
+                self._counts.update(counts)
+
+    def stop(self) -> None:
+        """Flush for the last time and end the thread."""
+        self._stop.set()
+        self.flush()
+
+    def _start(self) -> None:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="counters", daemon=True)
+        self._thread.start()
+        atexit.register(self.stop)
+
+    def _run(self) -> None:
+        while not self._stop.wait(FLUSH_SECONDS):
+            self.flush()
+
+    @staticmethod
+    def _write(counts: Counter[tuple[str, str]]) -> None:
+        minute = int(time.time() // 60)
+        pipeline = client(Role.STATE).pipeline(transaction=False)
+        for (family, field), amount in counts.items():
+            pipeline.hincrby(keys.counters_minute(family, minute), field, amount)
+            pipeline.hincrby(keys.counters_total(family), field, amount)
+        for family in {family for family, _ in counts}:
+            pipeline.expire(keys.counters_minute(family, minute), keys.COUNTERS_MINUTE_TTL)
+        pipeline.execute()
+
+
+counters = Counters()
+
+
+def totals(family: str) -> dict[str, int]:
+    """Counts by field since the installation began. Raises RedisError when Redis does not answer."""
+    return _numbers(client(Role.STATE).hgetall(keys.counters_total(family)))
+
+
+def minute(family: str, minute: int) -> dict[str, int]:
+    """Counts by field in one minute (Unix time // 60) of the last 24 hours."""
+    return _numbers(client(Role.STATE).hgetall(keys.counters_minute(family, minute)))
+
+
+def _numbers(fields: dict) -> dict[str, int]:
+    return {name.decode(): int(value) for name, value in fields.items()}

@@ -1,0 +1,19 @@
+"""django-redis on our clients: `CACHES` names roles, and this factory lends the pools of `client.py`."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from django_redis.pool import ConnectionFactory
+
+from .client import Role, client
+
+
+class RoleConnectionFactory(ConnectionFactory):
+    """Builds the client of the role that a cache's LOCATION names, as in `role://cache`."""
+
+    def connect(self, url: str) -> redis.Redis:
+        return client(Role(urlsplit(url).netloc))
+
+    def disconnect(self, connection: Any) -> None:
+        """Nothing: the pool is shared, and `client.close()` ends it when the process ends."""

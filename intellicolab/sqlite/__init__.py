@@ -1,0 +1,1 @@
+"""Django's SQLite backend, with turns: writers of several threads and processes share the database fairly."""

@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class RealtimeConfig(AppConfig):
+    name = "realtime"
+    verbose_name = "Chat"
+
+    def ready(self) -> None:
+        from . import receivers  # noqa: F401, PLC0415  signal receivers register when imported

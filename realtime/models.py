@@ -1,0 +1,129 @@
+"""Rooms, who is in them, and what was said. Invariants live here; every write goes through `services.py`."""
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+class RoomQuerySet(models.QuerySet["Room"]):
+    def current(self) -> "RoomQuerySet":
+        return self.filter(archived_at=None)
+
+    def of(self, user: "User | int") -> "RoomQuerySet":
+        """The rooms that a person is a member of."""
+        return self.filter(memberships__user=user)
+
+    def directory(self) -> "RoomQuerySet":
+        """The rooms that anyone may find and join."""
+        return self.current().filter(kind=Room.Kind.OPEN)
+
+
+class Room(models.Model):
+    """A place to talk. `last_number` counts its messages without gaps, `last_version` every change to them."""
+
+    class Kind(models.TextChoices):
+        OPEN = "open", "Open: anyone may find and join it"
+        PRIVATE = "private", "Private: members are added"
+        DIRECT = "direct", "Direct: between two people"
+
+    kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.OPEN)
+    name = models.CharField(max_length=80, blank=True)
+    topic = models.CharField(max_length=250, blank=True)
+    # "3:7" for the direct room of users 3 and 7, so that two people who open it at once share one.
+    direct_key = models.CharField(max_length=48, unique=True, null=True, blank=True, editable=False)  # noqa: DJ001
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    archived_at = models.DateTimeField(null=True, blank=True)
+    last_number = models.PositiveBigIntegerField(default=0, editable=False)
+    last_version = models.PositiveBigIntegerField(default=0, editable=False)
+
+    objects = RoomQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"), condition=models.Q(kind="open", archived_at=None), name="open_room_name"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="direct", direct_key__isnull=False)
+                | (~models.Q(kind="direct") & ~models.Q(name="")),
+                name="room_is_named_or_direct",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"Direct room {self.direct_key}"
+
+    @property
+    def is_archived(self) -> bool:
+        return self.archived_at is not None
+
+
+class Membership(models.Model):
+    """That a person is in a room: the only authority for reading and writing there."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner", "Owner"
+        MEMBER = "member", "Member"
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=8, choices=Role.choices, default=Role.MEMBER)
+    joined_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["room", "user"], name="one_membership")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.room}"
+
+
+class Message(models.Model):
+    """One message. `number` is its place in the room, `version` the room's count at its last change.
+
+    `html` is rendered and sanitised once, when it is written. A deleted message stays as a tombstone without text, so
+    that numbers keep no gaps and clients learn of the deletion.
+    """
+
+    class Format(models.TextChoices):
+        MARKDOWN = "markdown", "Markdown"
+        PLAIN = "plain", "Plain text"
+
+    class Kind(models.TextChoices):
+        TEXT = "text", "Message"
+        ACTION = "action", "Action"
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="messages")
+    number = models.PositiveBigIntegerField()
+    version = models.PositiveBigIntegerField()
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="messages")
+    # Chosen by the sender: the same one sent again is the same message.
+    client_id = models.CharField(max_length=64)
+    kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.TEXT)
+    format = models.CharField(max_length=8, choices=Format.choices, default=Format.MARKDOWN)
+    text = models.TextField(blank=True)
+    html = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["room", "number"], name="message_number"),
+            models.UniqueConstraint(fields=["author", "client_id"], name="message_client_id"),
+        ]
+        indexes = [models.Index(fields=["room", "version"], name="message_version")]
+
+    def __str__(self) -> str:
+        return f"#{self.number} in {self.room_id}"
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.deleted_at is not None

