@@ -1,0 +1,34 @@
+"""What chat refuses, as a code for programs and a sentence for people."""
+
+
+class ChatError(Exception):
+    """A request that chat refuses. `code` is one of `CODES`; `detail` says what happened and what to do."""
+
+    def __init__(self, code: str, detail: str | None = None) -> None:
+        self.code = code
+        self.detail = detail or CODES[code]
+        super().__init__(self.detail)
+
+
+CODES = {
+    "no_room": "There is no such room, or you are not in it.",
+    "not_member": "You are not in this room. Join it to write here.",
+    "archived": "This room is archived: it can be read, but nobody can write to it.",
+    "inactive": "Your account is no longer active. Ask an administrator.",
+    "empty": "The message is empty.",
+    "too_long": "The message is too long. Send it in parts.",
+    "bad_name": "A room needs a name of at most 80 characters.",
+    "name_taken": "There is already an open room of that name. Choose another.",
+    "not_owner": "Only an owner of the room can do this.",
+    "not_open": "This room is private. Ask one of its members to add you.",
+    "direct_room": "This can't be done in a direct room.",
+    "oneself": "A direct room is between two people; this is your own account.",
+    "last_owner": "You are the only owner. Archive the room, or make somebody else an owner first.",
+    "busy": "The server has more messages than it can store right now. Try again in a few seconds.",
+    "unavailable": "The message could not be stored just now. Try again in a few seconds.",
+    "bad_json": "The frame is not a JSON object.",
+    "binary": "Only text frames are understood.",
+    "unknown_type": "There is no frame of this type.",
+    "bad_field": "A field is missing or of the wrong kind.",
+    "too_large": "The frame is too large.",
+}

@@ -1,0 +1,163 @@
+"""What goes over the socket, both ways; docs/protocol.md describes every frame.
+
+Frames from a client are msgspec Structs told apart by `type`, so a frame is parsed and checked in one pass. Frames to
+clients are built here and encoded once, however many sockets they go to.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC
+from typing import Annotated, Any
+
+import msgspec
+
+from accounts.models import User
+from accounts.profiles import profile_of
+
+from .models import Message
+
+MAX_FRAME_BYTES = (
+    64 * 1024
+)  # a message of the greatest length in four-byte characters, with room for its envelope
+
+RoomId = Annotated[int, msgspec.Meta(gt=0, lt=2**63)]
+ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class Send(msgspec.Struct, tag="message.send", frozen=True):
+    id: ClientId
+    room: RoomId
+    text: str
+
+
+class Join(msgspec.Struct, tag="room.join", frozen=True):
+    room: RoomId
+
+
+class Resume(msgspec.Struct, tag="room.resume", frozen=True):
+    room: RoomId
+    version: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+
+
+class Ping(msgspec.Struct, tag="ping", frozen=True):
+    pass
+
+
+ClientFrame = Send | Join | Resume | Ping
+_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
+_encoder = msgspec.json.Encoder()
+
+
+class BadFrame(ValueError):
+    """A frame that cannot be acted on: `code` and `detail` for the error frame, `id` where one could be read."""
+
+    def __init__(self, code: str, detail: str, frame_id: str | None = None) -> None:
+        self.code = code
+        self.detail = detail
+        self.id = frame_id
+        super().__init__(detail)
+
+
+def parse(text: str) -> ClientFrame:
+    """A client's frame. Raises BadFrame; the size is bounded before anything is parsed."""
+    if len(text) > MAX_FRAME_BYTES:
+        raise BadFrame("too_large", f"A frame may have {MAX_FRAME_BYTES} bytes.")
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError as error:
+        code = "unknown_type" if "`$.type`" in str(error) or "`type`" in str(error) else "bad_field"
+        raise BadFrame(code, str(error), _id_of(text)) from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise BadFrame("bad_json", f"The frame is not a JSON object: {error}.") from error
+
+
+def _id_of(text: str) -> str | None:
+    """The id of a frame that is JSON but not valid, so that its sender can tell which one failed."""
+    frame = msgspec.json.decode(text)
+    frame_id = frame.get("id") if isinstance(frame, dict) else None
+    return frame_id if isinstance(frame_id, str) and len(frame_id) <= 64 else None
+
+
+def encode(frame: dict[str, Any]) -> str:
+    return _encoder.encode(frame).decode()
+
+
+def author(user: User) -> dict[str, Any]:
+    profile = profile_of(user)
+    return {
+        "id": profile.id,
+        "name": profile.name,
+        "initials": profile.initials,
+        "tint": profile.tint,
+        "avatar": profile.avatar,
+    }
+
+
+def message(row: Message, by: dict[str, Any]) -> dict[str, Any]:
+    """A message as history pages and frames show it; `by` is `author(row.author)`."""
+    content: dict[str, Any] = {
+        "room": row.room_id,
+        "number": row.number,
+        "version": row.version,
+        "id": row.client_id,
+        "author": by,
+        "kind": row.kind,
+        "html": row.html,
+        "time": row.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+    if row.is_deleted:
+        content["deleted"] = True
+    return content
+
+
+def messages(rows: Iterable[Message]) -> list[dict[str, Any]]:
+    """Rows with their authors loaded; each author is described once."""
+    authors: dict[int, dict[str, Any]] = {}
+    contents = []
+    for row in rows:
+        if row.author_id not in authors:
+            authors[row.author_id] = author(row.author)
+        contents.append(message(row, authors[row.author_id]))
+    return contents
+
+
+def new(content: dict[str, Any]) -> str:
+    """The frame that carries a new or changed message to everyone in its room."""
+    return encode({"type": "message.new", **content})
+
+
+def hello(user_id: int, rooms: dict[int, int], max_length: int) -> str:
+    versions = {str(room): version for room, version in rooms.items()}
+    return encode({"type": "hello", "user": user_id, "rooms": versions, "max_length": max_length})
+
+
+def ack(frame_id: str, room: int, number: int, version: int) -> str:
+    return encode({"type": "message.ack", "id": frame_id, "room": room, "number": number, "version": version})
+
+
+def error(code: str, detail: str, frame_id: str | None = None) -> str:
+    frame = {"type": "error", "code": code, "detail": detail}
+    return encode(frame if frame_id is None else {**frame, "id": frame_id})
+
+
+def joined(room: int, version: int) -> str:
+    return encode({"type": "room.joined", "room": room, "version": version})
+
+
+def changes(room: int, contents: list[dict[str, Any]], upto: int, more: bool) -> str:
+    return encode({"type": "room.changes", "room": room, "messages": contents, "upto": upto, "more": more})
+
+
+def reset(room: int) -> str:
+    """Too far behind to catch up change by change: load the room again."""
+    return encode({"type": "room.changes", "room": room, "reset": True})
+
+
+def added(room: int) -> str:
+    return encode({"type": "room.added", "room": room})
+
+
+def removed(room: int) -> str:
+    return encode({"type": "room.removed", "room": room})
+
+
+PONG = encode({"type": "pong"})

@@ -1,0 +1,136 @@
+"""From a commit to the channel layer: in order, off the path of whoever committed, and never waiting long for Redis.
+
+The publisher has a thread and an event loop of its own, and so a channel-layer connection of its own: a paused Redis
+holds up neither the commits nor the hub's subscriptions (both share one lock inside a layer). What it drops, the hubs
+read from the database.
+"""
+
+import asyncio
+import atexit
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from channels.layers import get_channel_layer
+from redis.exceptions import RedisError
+
+logger = logging.getLogger("realtime")
+
+DEADLINE = 0.25  # seconds from the commit to the channel layer; older news is left to the hubs' healing
+MAX_WAITING = 10_000  # batches; beyond it the oldest go, which the hubs heal too
+MAX_FRAMES = 100  # a batch; a larger one is sent in parts, so that no single publish holds the link for long
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Frames for one topic. A room's carry the versions `first..last`, one a frame; a person's carry none (0, 0)."""
+
+    topic: str
+    frames: list[str]
+    first: int = 0
+    last: int = 0
+    made: float = field(default_factory=time.monotonic)
+
+    def as_layer_message(self) -> dict[str, Any]:
+        return {"topic": self.topic, "frames": self.frames, "first": self.first, "last": self.last}
+
+
+def room_topic(room_id: int) -> str:
+    return f"room.{room_id}"
+
+
+def person_topic(user_id: int) -> str:
+    return f"person.{user_id}"
+
+
+class Publisher:
+    """One a process, started by the first batch. `publish` may be called from any thread and never waits."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Batch] = deque(maxlen=MAX_WAITING)
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._news: asyncio.Event | None = None
+        self._stopping = False
+        self.dropped = 0
+
+    def publish(self, batch: Batch) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._start()
+            self._waiting.append(batch)
+            loop, news = self._loop, self._news
+        if loop is not None and news is not None:
+            loop.call_soon_threadsafe(news.set)
+
+    def publish_room(self, room_id: int, frames: list[str], first: int) -> None:
+        """Frames of consecutive versions that begin at `first`."""
+        for start in range(0, len(frames), MAX_FRAMES):
+            part = frames[start : start + MAX_FRAMES]
+            self.publish(Batch(room_topic(room_id), part, first + start, first + start + len(part) - 1))
+
+    def publish_person(self, user_id: int, frame: str) -> None:
+        self.publish(Batch(person_topic(user_id), [frame]))
+
+    def stop(self) -> None:
+        """Send what waits, then end the thread; bounded by the batches' own deadline."""
+        with self._lock:
+            thread, loop, news = self._thread, self._loop, self._news
+            self._stopping = True
+            self._thread = None
+        if thread is not None and loop is not None and news is not None:
+            loop.call_soon_threadsafe(news.set)
+            thread.join(timeout=2 * DEADLINE)
+
+    def _start(self) -> None:
+        self._stopping = False
+        self._loop = asyncio.new_event_loop()
+        self._news = asyncio.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._loop, self._news), name="publisher", daemon=True
+        )
+        self._thread.start()
+        atexit.register(self.stop)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._publish_all(news))
+        finally:
+            loop.close()
+
+    async def _publish_all(self, news: asyncio.Event) -> None:
+        layer = get_channel_layer()
+        try:
+            while not (self._stopping and not self._waiting):
+                await news.wait()
+                news.clear()
+                while self._waiting:
+                    await self._send(layer, self._waiting.popleft())
+        finally:
+            await layer.flush()
+
+    async def _send(self, layer: Any, batch: Batch) -> None:
+        left = batch.made + DEADLINE - time.monotonic()
+        try:
+            if left <= 0:
+                raise TimeoutError
+            await asyncio.wait_for(layer.group_send(batch.topic, batch.as_layer_message()), left)
+        except (TimeoutError, RedisError, OSError):
+            self._drop()
+        else:
+            if self.dropped:
+                logger.info("Publishing again; %d batches were left to the hubs' healing", self.dropped)
+                self.dropped = 0
+
+    def _drop(self) -> None:
+        if not self.dropped:
+            logger.warning("Redis does not take what was committed; open rooms read it from the database")
+        self.dropped += 1
+
+
+publisher = Publisher()

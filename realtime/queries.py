@@ -1,0 +1,169 @@
+"""Every read of chat. What a person may see is decided by their memberships, never by the id they sent."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+
+from accounts.models import User
+
+from . import frames
+from .errors import ChatError
+from .models import Membership, Message, Room
+
+PAGE = 50  # messages a page of history
+RESUME_PAGE = 200  # changed messages an answer to room.resume
+RESUME_MAX = 2000  # changes; who is further behind loads the room again
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEntry:
+    """A room as its member's list shows it; a direct room is titled with the other person's name."""
+
+    id: int
+    kind: str
+    title: str
+    topic: str
+    is_archived: bool
+    last_number: int
+    last_version: int
+    other_id: int | None = None
+
+
+def rooms_of(user: User) -> list[RoomEntry]:
+    """The person's rooms by title; two queries whatever their number."""
+    rooms = list(Room.objects.of(user))
+    others = _other_people(user, rooms)
+    entries = [_entry(room, others.get(room.pk)) for room in rooms]
+    return sorted(entries, key=lambda entry: (entry.title.casefold(), entry.id))
+
+
+def entry_for(user: User, room: Room) -> RoomEntry:
+    return _entry(room, _other_people(user, [room]).get(room.pk))
+
+
+def _entry(room: Room, other: User | None) -> RoomEntry:
+    title = room.name if room.kind != Room.Kind.DIRECT else other.display_name if other else "Direct room"
+    return RoomEntry(
+        room.pk,
+        room.kind,
+        title,
+        room.topic,
+        room.is_archived,
+        room.last_number,
+        room.last_version,
+        other.pk if other else None,
+    )
+
+
+def _other_people(user: User, rooms: Iterable[Room]) -> dict[int, User]:
+    direct = [room.pk for room in rooms if room.kind == Room.Kind.DIRECT]
+    if not direct:
+        return {}
+    memberships = Membership.objects.filter(room__in=direct).exclude(user=user).select_related("user")
+    return {membership.room_id: membership.user for membership in memberships}
+
+
+def room_for(user: User, room_id: int) -> Room:
+    """The room, if the person is in it. Raises ChatError no_room: also where it exists, so ids tell nothing."""
+    room = Room.objects.of(user).filter(pk=room_id).first()
+    if room is None:
+        raise ChatError("no_room")
+    return room
+
+
+def versions_of(user_id: int) -> dict[int, int]:
+    """{room id: last version} of the person's rooms."""
+    return dict(Room.objects.of(user_id).values_list("pk", "last_version"))
+
+
+def versions(room_ids: Iterable[int]) -> dict[int, int]:
+    return dict(Room.objects.filter(pk__in=list(room_ids)).values_list("pk", "last_version"))
+
+
+def directory(user: User) -> QuerySet[Room]:
+    """Open rooms with `people` (how many are in) and `is_member`."""
+    mine = Membership.objects.filter(room=OuterRef("pk"), user=user)
+    return (
+        Room.objects.directory()
+        .annotate(people=Count("memberships"), is_member=Exists(mine))
+        .order_by("name")
+    )
+
+
+def members(room: Room) -> QuerySet[Membership]:
+    return room.memberships.select_related("user").order_by("user__display_name", "pk")
+
+
+def people(user: User) -> QuerySet[User]:
+    """Everybody one can talk to, oneself left out."""
+    return (
+        User.objects.filter(is_active=True, is_placeholder=False)
+        .exclude(pk=user.pk)
+        .order_by("display_name", "pk")
+    )
+
+
+def addable(room: Room) -> QuerySet[User]:
+    """Active people who are not in the room yet."""
+    inside = Membership.objects.filter(room=room, user=OuterRef("pk"))
+    return User.objects.filter(~Exists(inside), is_active=True, is_placeholder=False).order_by(
+        "display_name", "pk"
+    )
+
+
+def messages_before(room: Room, before: int | None = None, limit: int = PAGE) -> list[dict[str, Any]]:
+    """The `limit` messages below number `before` (the newest without it), oldest first: keyset, never OFFSET."""
+    below = Q() if before is None else Q(number__lt=before)
+    rows = Message.objects.filter(below, room=room).select_related("author").order_by("-number")[:limit]
+    return frames.messages(reversed(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Messages changed after a version, by version. `upto` is the version a client has once it applied them."""
+
+    messages: list[dict[str, Any]]
+    upto: int
+    more: bool
+    reset: bool = False
+
+
+def changes_since(room_id: int, version: int, limit: int = RESUME_PAGE) -> Changes:
+    """What changed in a room after `version`; `reset` when that is more than RESUME_MAX changes.
+
+    The room's version is read before its rows: a change between the two reads comes again, and is not missed.
+    """
+    last = Room.objects.values_list("last_version", flat=True).get(pk=room_id)
+    if last - version > RESUME_MAX:
+        return Changes([], last, more=False, reset=True)
+    rows = list(
+        Message.objects.filter(room=room_id, version__gt=version)
+        .select_related("author")
+        .order_by("version")[: limit + 1]
+    )
+    more = len(rows) > limit
+    rows = rows[:limit]
+    upto = rows[-1].version if more else max(last, rows[-1].version if rows else 0)
+    return Changes(frames.messages(rows), upto, more)
+
+
+def is_member(user_id: int, room_id: int) -> bool:
+    return Membership.objects.filter(user=user_id, room=room_id, user__is_active=True).exists()
+
+
+def last_version(room_id: int) -> int:
+    return Room.objects.values_list("last_version", flat=True).get(pk=room_id)
+
+
+def newest_room_of(user: User) -> int | None:
+    """The id of the room where something was said last; for the way home."""
+    return (
+        Room.objects.of(user)
+        .current()
+        .annotate(place=F("messages__created_at"))
+        .order_by(F("place").desc(nulls_last=True), "pk")
+        .values_list("pk", flat=True)
+        .first()
+    )
