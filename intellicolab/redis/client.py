@@ -84,7 +84,7 @@ def _link(role: Role) -> Link:
 def _pool_options(role: Role, purpose: Purpose) -> tuple[str, dict[str, Any]]:
     scheme, options = connection_options(url_of(role))
     defaults: dict[str, Any] = {
-        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_connect_timeout": min(CONNECT_TIMEOUT, READ_TIMEOUT[purpose] or CONNECT_TIMEOUT),
         "socket_timeout": READ_TIMEOUT[purpose],
         "client_name": f"intellicolab-{role}-{purpose}",
         "max_connections": MAX_CONNECTIONS,
