@@ -23,8 +23,8 @@ EXEMPT = frozenset({"/healthz", "/readyz"})
 class RateLimitMiddleware:
     """Answers 429 over the limit. When Redis is away requests pass: a site without limits beats no site.
 
-    Runs before authentication and never reads `request.user`, which would cost a query a request. Static files
-    are served before Django is entered, so they are not counted. RATELIMIT_REQUESTS=0 switches the rule off.
+    Runs before authentication and never reads `request.user`: that would cost a query a request. Static
+    files are served before Django is entered, so they are not counted. RATELIMIT_REQUESTS=0 switches the rule off.
     """
 
     sync_capable = True
@@ -80,9 +80,7 @@ def refusal(request: HttpRequest, decision: Decision) -> HttpResponse:
     response: HttpResponse
     if request.get_preferred_type(["application/json", "text/html"]) == "text/html":
         # Rendered without the request: its context processors would read the session and the user.
-        page = render_to_string(
-            "ratelimit/limited.html", {"site_name": settings.SITE_NAME, "seconds": seconds}
-        )
+        page = render_to_string("ratelimit/limited.html", {"site_name": settings.SITE_NAME, "seconds": seconds})
         response = HttpResponse(page, status=429)
     else:
         response = JsonResponse({"error": "Too many requests", "retryAfter": seconds}, status=429)
