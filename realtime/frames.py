@@ -15,9 +15,7 @@ from accounts.profiles import profile_of
 
 from .models import Message
 
-MAX_FRAME_BYTES = (
-    64 * 1024
-)  # a message of the greatest length in four-byte characters, with room for its envelope
+MAX_FRAME_BYTES = 64 * 1024  # a message of the greatest length in four-byte characters, with room for its envelope
 
 RoomId = Annotated[int, msgspec.Meta(gt=0, lt=2**63)]
 ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]

@@ -36,7 +36,7 @@ class Room(models.Model):
     name = models.CharField(max_length=80, blank=True)
     topic = models.CharField(max_length=250, blank=True)
     # "3:7" for the direct room of users 3 and 7, so that two people who open it at once share one.
-    direct_key = models.CharField(max_length=48, unique=True, null=True, blank=True, editable=False)  # noqa: DJ001
+    direct_key = models.CharField(max_length=48, unique=True, null=True, blank=True, editable=False)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )

@@ -90,9 +90,7 @@ class Publisher:
         self._stopping = False
         self._loop = asyncio.new_event_loop()
         self._news = asyncio.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._loop, self._news), name="publisher", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(self._loop, self._news), name="publisher", daemon=True)
         self._thread.start()
         atexit.register(self.stop)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from accounts.models import User
 
@@ -85,11 +85,7 @@ def versions(room_ids: Iterable[int]) -> dict[int, int]:
 def directory(user: User) -> QuerySet[Room]:
     """Open rooms with `people` (how many are in) and `is_member`."""
     mine = Membership.objects.filter(room=OuterRef("pk"), user=user)
-    return (
-        Room.objects.directory()
-        .annotate(people=Count("memberships"), is_member=Exists(mine))
-        .order_by("name")
-    )
+    return Room.objects.directory().annotate(people=Count("memberships"), is_member=Exists(mine)).order_by("name")
 
 
 def members(room: Room) -> QuerySet[Membership]:
@@ -98,19 +94,13 @@ def members(room: Room) -> QuerySet[Membership]:
 
 def people(user: User) -> QuerySet[User]:
     """Everybody one can talk to, oneself left out."""
-    return (
-        User.objects.filter(is_active=True, is_placeholder=False)
-        .exclude(pk=user.pk)
-        .order_by("display_name", "pk")
-    )
+    return User.objects.filter(is_active=True, is_placeholder=False).exclude(pk=user.pk).order_by("display_name", "pk")
 
 
 def addable(room: Room) -> QuerySet[User]:
     """Active people who are not in the room yet."""
     inside = Membership.objects.filter(room=room, user=OuterRef("pk"))
-    return User.objects.filter(~Exists(inside), is_active=True, is_placeholder=False).order_by(
-        "display_name", "pk"
-    )
+    return User.objects.filter(~Exists(inside), is_active=True, is_placeholder=False).order_by("display_name", "pk")
 
 
 def messages_before(room: Room, before: int | None = None, limit: int = PAGE) -> list[dict[str, Any]]:
@@ -158,12 +148,7 @@ def last_version(room_id: int) -> int:
 
 
 def newest_room_of(user: User) -> int | None:
-    """The id of the room where something was said last; for the way home."""
-    return (
-        Room.objects.of(user)
-        .current()
-        .annotate(place=F("messages__created_at"))
-        .order_by(F("place").desc(nulls_last=True), "pk")
-        .values_list("pk", flat=True)
-        .first()
-    )
+    """The id of the person's room where something was said last; for the way home."""
+    newest = Message.objects.filter(room=OuterRef("pk")).order_by("-number").values("created_at")[:1]
+    rooms = Room.objects.of(user).current().annotate(newest=Subquery(newest))
+    return rooms.order_by(F("newest").desc(nulls_last=True), "pk").values_list("pk", flat=True).first()

@@ -32,9 +32,7 @@ def create_room(user: User, name: str, kind: str = Room.Kind.OPEN, topic: str = 
     """A room that `user` owns. Raises ChatError bad_name, name_taken."""
     try:
         with transaction.atomic():
-            room = Room.objects.create(
-                name=_checked_name(name), kind=kind, topic=topic.strip()[:250], created_by=user
-            )
+            room = Room.objects.create(name=_checked_name(name), kind=kind, topic=topic.strip()[:250], created_by=user)
             Membership.objects.create(room=room, user=user, role=Membership.Role.OWNER)
     except IntegrityError as error:
         raise ChatError("name_taken") from error
@@ -222,9 +220,7 @@ def _rendered(message: NewMessage) -> str | ChatError:
         return ChatError("empty")
     if len(message.text) > settings.MESSAGE_MAX_LENGTH:
         most = settings.MESSAGE_MAX_LENGTH
-        return ChatError(
-            "too_long", f"A message may have {most:,} characters; this one has {len(message.text):,}."
-        )
+        return ChatError("too_long", f"A message may have {most:,} characters; this one has {len(message.text):,}.")
     # PostgreSQL stores no NUL, and no browser shows one.
     return render(message.text.replace("\0", ""), message.format)
 
@@ -245,9 +241,7 @@ class _Desk:
         author_ids = {message.author_id for message in batch}
         rooms = _lock(room_ids)  # before anything is read: what follows is true until the commit
         members = Membership.objects.filter(room__in=room_ids, user__in=author_ids)
-        resent = Message.objects.filter(
-            author__in=author_ids, client_id__in=[message.client_id for message in batch]
-        )
+        resent = Message.objects.filter(author__in=author_ids, client_id__in=[message.client_id for message in batch])
         return cls(
             rooms=rooms,
             members=set(members.values_list("room_id", "user_id")),
@@ -300,18 +294,14 @@ class _Desk:
         )
         self.rows.setdefault(room.pk, []).append(row)
         place = Posted(room.pk, row.number, row.version)
-        self.known[message.author_id, message.client_id] = Posted(
-            room.pk, row.number, row.version, again=True
-        )
+        self.known[message.author_id, message.client_id] = Posted(room.pk, row.number, row.version, again=True)
         return place
 
     def store(self) -> None:
         Message.objects.bulk_create(row for rows in self.rows.values() for row in rows)
         for room_id, rows in self.rows.items():
             room = self.rooms[room_id]
-            Room.objects.filter(pk=room_id).update(
-                last_number=room.last_number, last_version=room.last_version
-            )
+            Room.objects.filter(pk=room_id).update(last_number=room.last_number, last_version=room.last_version)
             _announce(room_id, rows, self.people)
 
 

@@ -99,9 +99,7 @@ def client(role: Role, purpose: Purpose = Purpose.COMMAND) -> redis.Redis:
         pool = _pools.get((role, purpose))
         if pool is None:
             scheme, options = _pool_options(role, purpose)
-            pool = redis.ConnectionPool(
-                connection_class=SYNC_CLASSES[scheme], retry=Retry(NoBackoff(), 0), **options
-            )
+            pool = redis.ConnectionPool(connection_class=SYNC_CLASSES[scheme], retry=Retry(NoBackoff(), 0), **options)
             _pools[role, purpose] = pool
     return redis.Redis(connection_pool=pool)
 

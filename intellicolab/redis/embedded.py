@@ -69,7 +69,7 @@ class EmbeddedServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C goes to the supervisor only, which stops us last
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,
         )
         self._wait_until_ready()
         logger.info("Embedded Valkey runs (pid %s, %s)", self.pid, self.socket)
@@ -121,9 +121,7 @@ class EmbeddedServer:
 
     def _take_folder(self) -> None:
         if len(os.fsencode(self.socket)) > SOCKET_PATH_MAX:
-            raise EmbeddedError(
-                f"The path {self.socket} is too long for a Unix socket. Set VAR_DIR to a shorter one."
-            )
+            raise EmbeddedError(f"The path {self.socket} is too long for a Unix socket. Set VAR_DIR to a shorter one.")
         if self._lock is not None:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -163,6 +161,6 @@ class EmbeddedServer:
         raise EmbeddedError(f"The embedded Valkey did not start; {self.folder / 'valkey.log'} says why.")
 
 
-def _die_with_parent() -> None:
-    """Let the kernel end the server when its supervisor is killed (prctl(2), PR_SET_PDEATHSIG)."""
+def die_with_parent() -> None:
+    """For preexec_fn: let the kernel end this child when its parent is killed (prctl(2), PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

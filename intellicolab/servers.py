@@ -1,0 +1,57 @@
+"""The two ASGI servers, each set up the same way: no proxy headers of their own, bounded frames, a clean stop."""
+
+import atexit
+from typing import Any
+
+import uvicorn
+
+from .asgi import application
+
+# Bytes of one frame at the server; the consumer refuses what is above its own, smaller bound with an error frame.
+MAX_FRAME_BYTES = 1024 * 1024
+PING_SECONDS = 20
+STOP_SECONDS = 5
+
+
+def run_daphne(host: str, port: int) -> None:
+    # Importing Daphne's server installs Twisted's asyncio reactor, which must not happen in other commands.
+    from daphne.endpoints import build_endpoint_description_strings
+    from daphne.server import Server
+
+    Server(
+        application=application,
+        endpoints=build_endpoint_description_strings(host=host, port=port),
+        server_name="",
+        ping_interval=PING_SECONDS,
+        websocket_timeout=-1,  # a chat socket may stay open for days
+        websocket_max_message_size=MAX_FRAME_BYTES,
+        websocket_max_frame_size=MAX_FRAME_BYTES,
+        application_close_timeout=STOP_SECONDS,
+    ).run()
+
+
+def run_uvicorn(host: str, port: int) -> None:
+    options: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "proxy_headers": False,  # its default believes any X-Forwarded-For that comes over loopback
+        "server_header": False,
+        "access_log": False,
+        "log_config": None,
+        "http": "httptools",
+        "ws": "websockets-sansio",
+        "ws_max_size": MAX_FRAME_BYTES,
+        "ws_ping_interval": PING_SECONDS,
+        "ws_per_message_deflate": False,  # a frame goes to everyone as the same bytes
+        "timeout_graceful_shutdown": STOP_SECONDS,
+    }
+    uvicorn.Server(uvicorn.Config(application, **options)).run()
+
+
+SERVERS = {"daphne": run_daphne, "uvicorn": run_uvicorn}
+
+
+def serve(server: str, host: str, port: int) -> None:
+    """Run one web process until SIGINT or SIGTERM; what waits is committed and published before it returns."""
+    SERVERS[server](host, port)
+    atexit._run_exitfuncs()

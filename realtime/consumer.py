@@ -1,0 +1,167 @@
+"""The chat socket: one a person, tab and device, all of the person's rooms over it. It parses, calls and answers."""
+
+import asyncio
+import logging
+import time
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.db import DatabaseError
+
+from accounts.sessions import SessionUnavailable
+from intellicolab.threads import run
+
+from . import frames, queries
+from .authentication import is_same_origin, person_of
+from .committer import committer
+from .errors import CODES, ChatError
+from .frames import BadFrame, ClientFrame, Join, Ping, Resume, Send
+from .hub import Hub
+from .outlet import Outlet
+from .publisher import person_topic, room_topic
+from .services import NewMessage, Posted
+
+logger = logging.getLogger("realtime")
+
+SIGNED_OUT = 4001  # no session, or it has ended: sign in, don't reconnect
+FLOOD = 4008  # too many bad frames
+TOO_SLOW = 4009  # more waits for this socket than it can read: reconnect and resume
+TRY_LATER = 1013  # RFC 6455 registry: the session store or the database does not answer
+
+BAD_FRAMES = 20  # within BAD_SECONDS; a faulty client makes one now and then, a hostile one many
+BAD_SECONDS = 10.0
+MAX_UNANSWERED = 200  # messages of one socket that wait for their commit
+
+
+class ChatConsumer(AsyncWebsocketConsumer):
+    # No layer of Channels' own: it would subscribe once a socket, where the hub subscribes once a process.
+    channel_layer_alias = "none"
+
+    outlet: Outlet
+    user_id: int
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Without Channels' connection clean-up, a thread hop an event: no database is touched on this thread."""
+        handlers = {
+            "websocket.connect": self.websocket_connect,
+            "websocket.receive": self.websocket_receive,
+            "websocket.disconnect": self.websocket_disconnect,
+        }
+        await handlers[message["type"]](message)
+
+    # --- Opening and closing ---------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        self._bad: list[float] = []
+        self._unanswered = 0
+        self.outlet = Outlet(self.base_send, on_overflow=partial(self._close_soon, TOO_SLOW))
+        if not is_same_origin(self.scope):
+            await self.close()  # before the accept: the handshake is answered with 403
+            return
+        await self.accept()
+        try:
+            await self._begin()
+        except (SessionUnavailable, DatabaseError):
+            await self.close(TRY_LATER)
+
+    async def _begin(self) -> None:
+        user = await run(person_of, self.scope)
+        if user is None:
+            await self.close(SIGNED_OUT)
+            return
+        self.user_id = user.pk
+        await self._listen(await run(queries.versions_of, user.pk))
+        # Read again now that the rooms are followed: a change in between is in these versions or comes as a frame.
+        versions = await run(queries.versions_of, user.pk)
+        Hub.here().began(versions)
+        self.outlet.release(frames.hello(user.pk, versions, settings.MESSAGE_MAX_LENGTH))
+
+    async def _listen(self, rooms: dict[int, int]) -> None:
+        topics: dict[str, int | None] = {person_topic(self.user_id): None}
+        topics.update({room_topic(room_id): room_id for room_id in rooms})
+        await Hub.here().join(self.outlet, topics)
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        self.outlet.close()
+        await Hub.here().leave_all(self.outlet)
+        raise StopConsumer
+
+    def _close_soon(self, code: int) -> None:
+        self.outlet.close()
+        task = asyncio.ensure_future(self.close(code))
+        self._closing = task  # the loop keeps only weak references to tasks
+
+    # --- Frames ----------------------------------------------------------------------------------------------------
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        try:
+            if text_data is None:
+                raise BadFrame("binary", CODES["binary"])
+            await self._act(frames.parse(text_data))
+        except BadFrame as error:
+            self._reject(error)
+        except ChatError as error:
+            self.outlet.push(frames.error(error.code, error.detail))
+        except DatabaseError:
+            logger.exception("A frame could not be answered")
+            self.outlet.push(frames.error("unavailable", "The database does not answer. Try again in a few seconds."))
+
+    async def _act(self, frame: ClientFrame) -> None:
+        match frame:
+            case Send():
+                self._send_message(frame)
+            case Join():
+                await self._join(frame)
+            case Resume():
+                await self._resume(frame)
+            case Ping():
+                self.outlet.push(frames.PONG)
+
+    def _send_message(self, frame: Send) -> None:
+        """Hand the message to the committer; the answer goes out from its future, without a task a message."""
+        if self._unanswered >= MAX_UNANSWERED:
+            self.outlet.push(frames.error("busy", CODES["busy"], frame.id))
+            return
+        self._unanswered += 1
+        future = committer.submit(NewMessage(frame.room, self.user_id, frame.id, frame.text))
+        asyncio.wrap_future(future).add_done_callback(partial(self._answer, frame.id))
+
+    def _answer(self, frame_id: str, done: "Future[Posted] | asyncio.Future[Posted]") -> None:
+        self._unanswered -= 1
+        if done.cancelled():
+            return
+        error = done.exception()
+        if isinstance(error, ChatError):
+            self.outlet.push(frames.error(error.code, error.detail, frame_id))
+        else:
+            place = done.result()
+            self.outlet.push(frames.ack(frame_id, place.room_id, place.number, place.version))
+
+    async def _join(self, frame: Join) -> None:
+        """Follow a room entered since the socket was opened. The database says whether one is in it."""
+        if not await run(queries.is_member, self.user_id, frame.room):
+            raise ChatError("no_room")
+        await Hub.here().join(self.outlet, {room_topic(frame.room): frame.room})
+        version = await run(queries.last_version, frame.room)
+        Hub.here().began({frame.room: version})
+        self.outlet.push(frames.joined(frame.room, version))
+
+    async def _resume(self, frame: Resume) -> None:
+        if not await run(queries.is_member, self.user_id, frame.room):
+            raise ChatError("no_room")
+        changes = await run(queries.changes_since, frame.room, frame.version)
+        if changes.reset:
+            self.outlet.push(frames.reset(frame.room))
+        else:
+            self.outlet.push(frames.changes(frame.room, changes.messages, changes.upto, changes.more))
+
+    def _reject(self, error: BadFrame) -> None:
+        self.outlet.push(frames.error(error.code, error.detail, error.id))
+        now = time.monotonic()
+        self._bad = [then for then in self._bad if now - then < BAD_SECONDS] + [now]
+        if len(self._bad) > BAD_FRAMES:
+            self._close_soon(FLOOD)

@@ -1,0 +1,227 @@
+"""The hub: one a process and event loop, between the channel layer and the sockets.
+
+It holds one layer membership a topic, not one a socket, so Redis delivers a message once to each process. It keeps
+the last version delivered to each room: an older batch is dropped, an early one is held for a moment, and a gap is
+read once from the database for all sockets of the room. Every two seconds it compares all its rooms with the database,
+so what Redis lost, or never got, arrives too.
+"""
+
+import asyncio
+import logging
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+from channels.layers import get_channel_layer
+from django.db import DatabaseError
+from redis.exceptions import RedisError
+
+from intellicolab.threads import run
+
+from . import frames, queries
+from .outlet import Outlet
+from .publisher import room_topic
+
+logger = logging.getLogger("realtime")
+
+HOLD_SECONDS = 0.1  # how long an early batch may wait for the one before it: two publishers racing take microseconds
+HEAL_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Topic:
+    """What the hub knows of one room or person: who listens here and, for a room, how far they are."""
+
+    name: str
+    room_id: int | None = None
+    version: int | None = None
+    outlets: set[Outlet] = field(default_factory=set)
+    early: dict[int, dict[str, Any]] = field(default_factory=dict)
+    subscribed: bool = False
+    healing: asyncio.TimerHandle | None = None
+
+    def push(self, ready: list[str]) -> None:
+        for frame in ready:
+            for outlet in self.outlets:
+                outlet.push(frame)
+
+
+class Hub:
+    """Use `Hub.here()`: the hub of the running loop."""
+
+    _hubs: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = weakref.WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self._layer = get_channel_layer()
+        self._channel = ""
+        self._subscribing = asyncio.Lock()
+        self._topics: dict[str, Topic] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def here(cls) -> "Hub":
+        loop = asyncio.get_running_loop()
+        if loop not in cls._hubs:
+            cls._hubs[loop] = cls()
+        return cls._hubs[loop]
+
+    # --- Who listens -----------------------------------------------------------------------------------------------
+
+    async def join(self, outlet: Outlet, topics: dict[str, int | None]) -> None:
+        """Let a socket hear these topics (name → room id, None for a person's); what comes from now on reaches it."""
+        self._start()
+        await self._subscribe_all([self._add(outlet, name, room_id) for name, room_id in topics.items()])
+
+    def began(self, versions: dict[int, int]) -> None:
+        """Rooms stand at these versions: those the hub has just begun to follow count from here."""
+        for room_id, version in versions.items():
+            topic = self._topics.get(room_topic(room_id))
+            if topic is not None and topic.version is None:
+                topic.version = version
+                self._release_early(topic)
+
+    async def leave(self, outlet: Outlet, name: str) -> None:
+        topic = self._topics.get(name)
+        if topic is None:
+            return
+        topic.outlets.discard(outlet)
+        if not topic.outlets:
+            await self._drop(topic)
+
+    async def leave_all(self, outlet: Outlet) -> None:
+        for name in [name for name, topic in self._topics.items() if outlet in topic.outlets]:
+            await self.leave(outlet, name)
+
+    async def close(self) -> None:
+        """End the hub's tasks and its layer connection."""
+        for task in [*self._tasks, *self._background]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._background, return_exceptions=True)
+        self._tasks.clear()
+        self._topics.clear()
+        await self._layer.flush()
+
+    def _add(self, outlet: Outlet, name: str, room_id: int | None) -> Topic:
+        topic = self._topics.setdefault(name, Topic(name, room_id))
+        topic.outlets.add(outlet)
+        return topic
+
+    async def _drop(self, topic: Topic) -> None:
+        del self._topics[topic.name]
+        if topic.healing is not None:
+            topic.healing.cancel()
+        try:
+            await self._layer.group_discard(topic.name, self._channel)
+        except (RedisError, OSError):
+            logger.debug("%s is still subscribed: Redis is away", topic.name)
+
+    def _start(self) -> None:
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._heal_always())]
+
+    # --- From the channel layer ------------------------------------------------------------------------------------
+
+    async def _subscribe_all(self, topics: list[Topic]) -> None:
+        """Without Redis the sockets are served all the same: from the database, and subscribed when it is back."""
+        try:
+            async with self._subscribing:
+                if not self._channel:
+                    self._channel = await self._layer.new_channel()
+                for topic in topics:
+                    if not topic.subscribed:
+                        await self._layer.group_add(topic.name, self._channel)
+                        topic.subscribed = True
+        except (RedisError, OSError):
+            return  # at the first failure: each further one would cost a socket its time-out
+
+    async def _receive(self) -> None:
+        while True:
+            if not self._channel:
+                await asyncio.sleep(HOLD_SECONDS)
+                continue
+            self.deliver(await self._layer.receive(self._channel))
+
+    def deliver(self, batch: dict[str, Any]) -> None:
+        """A batch from the layer: `topic`, `frames`, and for a room the versions `first..last`, one a frame."""
+        topic = self._topics.get(batch["topic"])
+        if topic is None:
+            return
+        if topic.room_id is None:
+            topic.push(batch["frames"])
+        elif topic.version is None or batch["first"] > topic.version + 1:
+            self._hold(topic, batch)
+        else:
+            self._advance(topic, batch)
+            self._release_early(topic)
+
+    def _advance(self, topic: Topic, batch: dict[str, Any]) -> None:
+        assert topic.version is not None
+        if batch["last"] > topic.version:
+            topic.push(batch["frames"][topic.version + 1 - batch["first"] :])
+            topic.version = batch["last"]
+
+    def _hold(self, topic: Topic, batch: dict[str, Any]) -> None:
+        topic.early[batch["first"]] = batch
+        if topic.healing is None and topic.version is not None:
+            loop = asyncio.get_running_loop()
+            topic.healing = loop.call_later(HOLD_SECONDS, self._heal_soon, topic)
+
+    def _release_early(self, topic: Topic) -> None:
+        for first in sorted(topic.early):
+            if topic.version is None or first > topic.version + 1:
+                break
+            self._advance(topic, topic.early.pop(first))
+        if not topic.early and topic.healing is not None:
+            topic.healing.cancel()
+            topic.healing = None
+
+    # --- From the database -----------------------------------------------------------------------------------------
+
+    def _heal_soon(self, topic: Topic) -> None:
+        task = asyncio.ensure_future(self._heal(topic))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _heal(self, topic: Topic) -> None:
+        """Read once, for every socket here, what lies between the last delivery and now."""
+        assert topic.room_id is not None
+        topic.healing = None
+        since = topic.version
+        if since is None:
+            return
+        try:
+            changes = await run(queries.changes_since, topic.room_id, since)
+        except DatabaseError:
+            return  # the next round tries again
+        if topic.version == since:  # nothing came from the layer meanwhile
+            self._apply(topic, changes)
+
+    def _apply(self, topic: Topic, changes: queries.Changes) -> None:
+        assert topic.room_id is not None
+        if changes.reset:
+            topic.push([frames.reset(topic.room_id)])
+        else:
+            topic.push([frames.new(content) for content in changes.messages])
+        topic.version = changes.upto
+        self._release_early(topic)
+        if changes.more or topic.early:
+            self._heal_soon(topic)
+
+    async def _heal_always(self) -> None:
+        while True:
+            await asyncio.sleep(HEAL_SECONDS)
+            try:
+                await self._heal_round()
+            except DatabaseError as error:
+                logger.warning("Open rooms can't be compared with the database: %s", error)
+
+    async def _heal_round(self) -> None:
+        await self._subscribe_all(list(self._topics.values()))
+        rooms = {topic.room_id: topic for topic in self._topics.values() if topic.room_id is not None}
+        if not rooms:
+            return
+        versions = await run(queries.versions, list(rooms))
+        for room_id, topic in rooms.items():
+            if topic.version is not None and versions.get(room_id, 0) > topic.version and topic.healing is None:
+                await self._heal(topic)
