@@ -1,0 +1,37 @@
+"""What the server runs: HTTP and WebSocket, each with the client's true address; static files before Django."""
+
+import asyncio
+import os
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "intellicolab.settings")
+django.setup()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402  models can be imported only after the set-up
+from django.conf import settings  # noqa: E402
+
+from realtime.routing import websocket_urlpatterns  # noqa: E402
+
+from . import threads  # noqa: E402
+from .http import OneHopHandler  # noqa: E402
+from .proxies import ProxyHeaders  # noqa: E402
+from .static_files import StaticFiles  # noqa: E402
+
+
+async def lifespan(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """uvicorn announces its start and end (Daphne does not): at the end the threads close their connections."""
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    await asyncio.to_thread(threads.close)
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+application = ProtocolTypeRouter(
+    {
+        "lifespan": lifespan,
+        "http": ProxyHeaders(StaticFiles(OneHopHandler()), settings.TRUSTED_PROXIES),
+        "websocket": ProxyHeaders(URLRouter(websocket_urlpatterns), settings.TRUSTED_PROXIES),
+    }
+)
