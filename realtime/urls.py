@@ -1,0 +1,19 @@
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("sidebar", views.sidebar, name="sidebar"),
+    path("rooms/", views.directory, name="directory"),
+    path("rooms/new/", views.room_new, name="room_new"),
+    path("rooms/<int:room_id>/", views.room, name="room"),
+    path("rooms/<int:room_id>/messages", views.room_messages, name="room_messages"),
+    path("rooms/<int:room_id>/settings/", views.room_settings, name="room_settings"),
+    path("rooms/<int:room_id>/join", views.room_join, name="room_join"),
+    path("rooms/<int:room_id>/leave", views.room_leave, name="room_leave"),
+    path("rooms/<int:room_id>/members", views.room_members, name="room_members"),
+    path("rooms/<int:room_id>/archive", views.room_archive, name="room_archive"),
+    path("people/", views.people, name="people"),
+    path("people/<int:user_id>/direct", views.direct, name="direct"),
+]

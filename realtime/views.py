@@ -1,0 +1,247 @@
+"""The pages of chat: parse, ask queries and services, render. What chat refuses becomes a page with its status."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts.models import User
+from accounts.profiles import get_profile, profile_of
+
+from . import queries, services
+from .errors import ChatError
+from .forms import AddMemberForm, MessageForm, RoomForm, RoomSettingsForm
+from .models import Membership, Room
+from .templatetags.chat import lists
+from .timeline import lines
+
+View = Callable[..., HttpResponse]
+PEOPLE_PAGE = 100
+STATUS = {
+    "no_room": 404,
+    "archived": 409,
+    "last_owner": 409,
+    "name_taken": 409,
+    "busy": 503,
+    "unavailable": 503,
+    "not_member": 403,
+    "not_open": 403,
+    "not_owner": 403,
+    "inactive": 403,
+    "direct_room": 403,
+}
+
+
+def chat_page(view: View) -> View:
+    """For signed-in people; a ChatError that the view lets through becomes a page that says what was refused."""
+
+    @wraps(view)
+    @login_required
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except ChatError as error:
+            return refusal(request, error, kwargs.get("room_id"))
+
+    return wrapper
+
+
+def refusal(request: HttpRequest, error: ChatError, room_id: int | None) -> HttpResponse:
+    """A room that anyone may join is offered to whoever follows a link to it."""
+    status = STATUS.get(error.code, 400)
+    if request.headers.get("Accept", "").startswith("application/json"):
+        return JsonResponse({"error": error.detail, "code": error.code}, status=status)
+    joinable = Room.objects.directory().filter(pk=room_id).first() if error.code == "no_room" else None
+    return render(request, "realtime/refused.html", {"error": error, "joinable": joinable}, status=status)
+
+
+def person(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+# --- Finding a room --------------------------------------------------------------------------------------------------
+
+
+@require_GET
+@chat_page
+def home(request: HttpRequest) -> HttpResponse:
+    newest = queries.newest_room_of(person(request))
+    if newest is not None:
+        return redirect("room", newest)
+    return render(request, "realtime/first_visit.html")
+
+
+@require_GET
+@chat_page
+def sidebar(request: HttpRequest) -> HttpResponse:
+    """The sidebar's lists alone, for a page that is told its rooms have changed."""
+    return render(request, "realtime/sidebar_lists.html", lists({}, person(request), None, None))
+
+
+@require_GET
+@chat_page
+def directory(request: HttpRequest) -> HttpResponse:
+    rooms = Paginator(queries.directory(person(request)), PEOPLE_PAGE)
+    return render(request, "realtime/directory.html", {"page": rooms.get_page(request.GET.get("page"))})
+
+
+@require_GET
+@chat_page
+def people(request: HttpRequest) -> HttpResponse:
+    page = Paginator(queries.people(person(request)), PEOPLE_PAGE).get_page(request.GET.get("page"))
+    profiles = [profile_of(user) for user in page]
+    return render(request, "realtime/people.html", {"page": page, "profiles": profiles})
+
+
+@require_POST
+@chat_page
+def direct(request: HttpRequest, user_id: int) -> HttpResponse:
+    other = get_object_or_404(User, pk=user_id, is_placeholder=False)
+    return redirect("room", services.open_direct_room(person(request), other).pk)
+
+
+@require_http_methods(["GET", "POST"])
+@chat_page
+def room_new(request: HttpRequest) -> HttpResponse:
+    form = RoomForm(request.POST or None)
+    if form.is_valid():
+        made = _try(form, services.create_room, person(request), **form.cleaned_data)
+        if made is not None:
+            return redirect("room", made.pk)
+    return render(request, "realtime/room_new.html", {"form": form}, status=400 if form.errors else 200)
+
+
+# --- Inside a room ---------------------------------------------------------------------------------------------------
+
+
+@require_GET
+@chat_page
+def room(request: HttpRequest, room_id: int) -> HttpResponse:
+    return _room_page(request, room_id, MessageForm())
+
+
+@require_http_methods(["GET", "POST"])
+@chat_page
+def room_messages(request: HttpRequest, room_id: int) -> HttpResponse:
+    """GET: a page of history as JSON, the version it was made from beside it. POST: a message, without JavaScript."""
+    if request.method == "POST":
+        return _post_message(request, room_id)
+    found = queries.room_for(person(request), room_id)
+    page = queries.messages_before(found, _number(request))
+    return JsonResponse({"messages": page, "more": _has_more(page), "version": found.last_version})
+
+
+@require_http_methods(["GET", "POST"])
+@chat_page
+def room_settings(request: HttpRequest, room_id: int) -> HttpResponse:
+    found = queries.room_for(person(request), room_id)
+    form = RoomSettingsForm(request.POST or None, initial={"name": found.name, "topic": found.topic})
+    if form.is_valid() and _try(form, services.update_room, person(request), found, **form.cleaned_data):
+        messages.success(request, "The room was changed.")
+        return redirect("room_settings", room_id)
+    return _settings_page(request, found, form)
+
+
+@require_POST
+@chat_page
+def room_join(request: HttpRequest, room_id: int) -> HttpResponse:
+    found = get_object_or_404(Room.objects.directory(), pk=room_id)
+    services.join_room(person(request), found)
+    return redirect("room", room_id)
+
+
+@require_POST
+@chat_page
+def room_leave(request: HttpRequest, room_id: int) -> HttpResponse:
+    found = queries.room_for(person(request), room_id)
+    services.leave_room(person(request), found)
+    messages.info(request, f"You have left {found}.")
+    return redirect("directory")
+
+
+@require_POST
+@chat_page
+def room_members(request: HttpRequest, room_id: int) -> HttpResponse:
+    found = queries.room_for(person(request), room_id)
+    form = AddMemberForm(request.POST, people=queries.addable(found))
+    if form.is_valid():
+        services.add_member(person(request), found, form.cleaned_data["user"])
+        messages.success(request, f"{form.cleaned_data['user']} is in the room now.")
+    else:
+        messages.error(request, "Choose a person who is not in the room yet.")
+    return redirect("room_settings", room_id)
+
+
+@require_POST
+@chat_page
+def room_archive(request: HttpRequest, room_id: int) -> HttpResponse:
+    services.archive_room(person(request), queries.room_for(person(request), room_id))
+    return redirect("room", room_id)
+
+
+def _post_message(request: HttpRequest, room_id: int) -> HttpResponse:
+    form = MessageForm(request.POST)
+    if form.is_valid():
+        data = form.cleaned_data
+        new = services.NewMessage(room_id, person(request).pk, data["id"], data["text"].replace("\r\n", "\n"))
+        if _try(form, services.post_message, new):
+            return redirect("room", room_id)
+    return _room_page(request, room_id, form, status=400)
+
+
+def _room_page(request: HttpRequest, room_id: int, form: Form, status: int = 200) -> HttpResponse:
+    found = queries.room_for(person(request), room_id)
+    page = queries.messages_before(found, _number(request))
+    profile = get_profile(person(request).pk)
+    context = {
+        "room": found,
+        "entry": queries.entry_for(person(request), found),
+        "people": queries.members(found).count(),
+        "lines": lines(page, profile.time_zone if profile else "UTC"),
+        "more": _has_more(page),
+        "is_newest": not page or page[-1]["number"] >= found.last_number,
+        "form": form,
+    }
+    return render(request, "realtime/room.html", context, status=status)
+
+
+def _settings_page(request: HttpRequest, found: Room, form: Form) -> HttpResponse:
+    members = queries.members(found)
+    own = members.filter(user=person(request)).first()
+    context = {
+        "room": found,
+        "entry": queries.entry_for(person(request), found),
+        "members": [(member, profile_of(member.user)) for member in members],
+        "is_owner": person(request).is_superuser or (own is not None and own.role == Membership.Role.OWNER),
+        "form": form,
+        "add_form": AddMemberForm(people=queries.addable(found)),
+    }
+    return render(request, "realtime/room_settings.html", context, status=400 if form.errors else 200)
+
+
+def _try(form: Form, service: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What the service returns, or None with its refusal shown in the form."""
+    try:
+        return service(*args, **kwargs)
+    except ChatError as error:
+        form.add_error(None, error.detail)
+        return None
+
+
+def _number(request: HttpRequest) -> int | None:
+    """`?before=`: a message number, or nothing where it isn't one."""
+    before = request.GET.get("before", "")
+    return int(before) if before.isascii() and before.isdecimal() and len(before) < 19 else None
+
+
+def _has_more(page: list[dict[str, Any]]) -> bool:
+    """Numbers begin at 1 and have no gaps, so the first one tells without a query."""
+    return bool(page) and page[0]["number"] > 1
