@@ -31,7 +31,10 @@ class Authors:
     def ids(self, nicks: Iterable[str]) -> dict[str, int]:
         """{nick: user id}. The first spelling of a nick is shown. Raises NotAPlaceholder."""
         spelled = list(nicks)
-        new = {self._address(nick): nick for nick in reversed(spelled) if self._address(nick) not in self._ids}
+        new: dict[str, str] = {}
+        for nick in spelled:
+            if self._address(nick) not in self._ids:
+                new.setdefault(self._address(nick), nick)
         if new:
             self._make({address: nick for address, nick in new.items() if address not in self._find(new)})
             self._ids.update(self._find(new))
