@@ -1,11 +1,15 @@
 """The two ASGI servers, each set up the same way: no proxy headers of their own, bounded frames, a clean stop."""
 
-import atexit
 from typing import Any
 
 import uvicorn
 
+from realtime.committer import committer
+from realtime.publisher import publisher
+
 from .asgi import application
+from .redis.client import close
+from .redis.counters import counters
 
 # Bytes of one frame at the server; the consumer refuses what is above its own, smaller bound with an error frame.
 MAX_FRAME_BYTES = 1024 * 1024
@@ -53,5 +57,15 @@ SERVERS = {"daphne": run_daphne, "uvicorn": run_uvicorn}
 
 def serve(server: str, host: str, port: int) -> None:
     """Run one web process until SIGINT or SIGTERM; what waits is committed and published before it returns."""
-    SERVERS[server](host, port)
-    atexit._run_exitfuncs()
+    try:
+        SERVERS[server](host, port)
+    finally:
+        drain()
+
+
+def drain() -> None:
+    """In the order in which work flows: messages to the database, news to Redis, statistics, connections."""
+    committer.drain()
+    publisher.stop()
+    counters.stop()
+    close()

@@ -17,7 +17,7 @@ from .models import Message
 
 MAX_FRAME_BYTES = 64 * 1024  # a message of the greatest length in four-byte characters, with room for its envelope
 
-RoomId = Annotated[int, msgspec.Meta(gt=0, lt=2**63)]
+RoomId = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
 ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
@@ -33,7 +33,7 @@ class Join(msgspec.Struct, tag="room.join", frozen=True):
 
 class Resume(msgspec.Struct, tag="room.resume", frozen=True):
     room: RoomId
-    version: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+    version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Ping(msgspec.Struct, tag="ping", frozen=True):

@@ -9,12 +9,10 @@ from accounts.signals import installed, joined
 
 from . import services
 
-FIRST_ROOM = "General"
-
 
 @receiver(installed)
 def make_first_room(user: User, **kwargs: Any) -> None:
-    services.create_room(user, FIRST_ROOM, topic="Everything that has no room of its own")
+    services.create_room(user, services.FIRST_ROOM_NAME, topic="Everything that has no room of its own")
 
 
 @receiver(joined)

@@ -9,6 +9,8 @@ from django.core.cache import caches
 from intellicolab.redis.client import Role, client, close
 from intellicolab.redis.embedded import EmbeddedServer
 
+from .site import Site
+
 PASSWORD = "correct horse battery"
 
 
@@ -31,6 +33,13 @@ def clean_redis(redis_server: EmbeddedServer) -> Iterator[None]:
     client(Role.STATE).flushall()
 
 
+@pytest.fixture(autouse=True)
+def plain_static_files(settings):
+    """Templates name static files as they lie in the tree: hashed names need `collectstatic`, which a site has run."""
+    backend = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
+
+
 @pytest.fixture
 def fast_passwords(settings):
     """Argon2 takes its time by design; tests of other things need not wait for it."""
@@ -40,7 +49,7 @@ def fast_passwords(settings):
 @pytest.fixture
 def make_user(fast_passwords):
     """Call with a name: a person who can sign in with `PASSWORD`."""
-    from accounts.models import User  # noqa: PLC0415  models can't be imported before Django is set up
+    from accounts.models import User
 
     def make(name: str, **fields):
         return User.objects.create_user(f"{name}@example.org", PASSWORD, display_name=name.title(), **fields)
@@ -67,3 +76,14 @@ def charlie(db, make_user):
 def close_caches() -> Iterator[None]:
     yield
     caches.close_all()
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """A running installation for tests that only use it; who kills or stops one makes their own."""
+    running = Site()
+    try:
+        yield running.start()
+        running.stop()
+    finally:
+        running.remove()

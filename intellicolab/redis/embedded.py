@@ -60,7 +60,10 @@ class EmbeddedServer:
         return f"unix://{self.socket}?db={db}"
 
     def start(self) -> None:
-        """Start and wait until it answers. Raises EmbeddedError when the folder is in use or it does not come up."""
+        """Start and wait until it answers. Raises EmbeddedError when the folder is in use or it does not come up.
+
+        Call it from the main thread: on Linux the server ends with the thread that started it.
+        """
         self._take_folder()
         self._end_orphan()
         path = self.folder / "valkey.conf"

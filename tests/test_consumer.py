@@ -1,0 +1,340 @@
+"""The socket as a client sees it, over the real channel layer and database; every example of docs/protocol.md."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from channels.routing import URLRouter
+from channels.testing import WebsocketCommunicator
+from django.test import Client
+
+from intellicolab import threads
+from realtime import consumer, frames, services
+from realtime.committer import committer
+from realtime.hub import Hub
+from realtime.models import Message, Room
+from realtime.publisher import publisher
+from realtime.routing import websocket_urlpatterns
+from realtime.services import NewMessage
+
+PROTOCOL = (Path(__file__).resolve().parent.parent / "docs" / "protocol.md").read_text()
+HOST = "testserver"
+WAIT = 10
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Socket(WebsocketCommunicator):
+    async def hello(self):
+        assert (await self.connect(timeout=WAIT))[0]
+        return await self.frame("hello")
+
+    async def frame(self, kind):
+        """The next frame of this type; others before it are passed over."""
+        while True:
+            frame = json.loads(await self.receive_from(timeout=WAIT))
+            if frame["type"] == kind:
+                return frame
+
+    async def say(self, room, text, frame_id="id-1"):
+        await self.send_json_to({"type": "message.send", "id": frame_id, "room": room.pk, "text": text})
+
+    async def send_json_to(self, frame):
+        await self.send_to(text_data=json.dumps(frame))
+
+    async def closed_with(self):
+        while True:
+            output = await self.receive_output(WAIT)
+            if output["type"] == "websocket.close":
+                return output.get("code")
+
+
+@pytest.fixture
+def open_socket(settings):
+    """Call with a person: their socket, not yet connected."""
+    settings.ALLOWED_HOSTS = [HOST]
+
+    def cookie_of(user):
+        client = Client()
+        client.force_login(user)
+        return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+
+    async def open_(user, origin=f"http://{HOST}"):
+        headers = [(b"host", HOST.encode()), (b"origin", origin.encode())]
+        if user is not None:
+            headers.append((b"cookie", (await threads.run(cookie_of, user)).encode()))
+        return Socket(URLRouter(websocket_urlpatterns), "/ws/", headers=headers)
+
+    yield open_
+    committer.drain()
+    committer.reopen()
+    publisher.stop()
+    threads.close()
+
+
+@pytest.fixture
+async def hub():
+    """The loop's hub, closed when the test ends."""
+    yield Hub.here()
+    await Hub.here().close()
+
+
+@pytest.fixture
+def people(make_user):
+    alice, bob = make_user("alice"), make_user("bob")
+    room = services.create_room(alice, "General")
+    services.join_room(bob, room)
+    return alice, bob, room
+
+
+async def test_a_message_reaches_everyone_in_the_room_and_its_sender_an_ack(people, open_socket, hub):
+    alice, bob, room = people
+    first, second = await open_socket(alice), await open_socket(bob)
+    hello = await first.hello()
+    assert hello == {"type": "hello", "user": alice.pk, "rooms": {str(room.pk): 0}, "max_length": 8000}
+    await second.hello()
+    await first.say(room, "hello *bob*")
+    assert await first.frame("message.ack") == {
+        "type": "message.ack", "id": "id-1", "room": room.pk, "number": 1, "version": 1,
+    }  # fmt: skip
+    for socket in (first, second):
+        frame = await socket.frame("message.new")
+        assert frame["html"] == "<p>hello <em>bob</em></p>"
+        assert (frame["author"]["name"], frame["number"], frame["id"]) == ("Alice", 1, "id-1")
+        await socket.disconnect()
+
+
+async def test_a_resend_is_acknowledged_with_the_first_place(people, open_socket, hub):
+    alice, _, room = people
+    socket = await open_socket(alice)
+    await socket.hello()
+    await socket.say(room, "once")
+    first = await socket.frame("message.ack")
+    await socket.say(room, "once")
+    assert await socket.frame("message.ack") == first
+    assert await threads.run(Message.objects.count) == 1
+    await socket.disconnect()
+
+
+async def test_a_room_that_is_not_ones_own_is_refused_and_not_heard(people, open_socket, hub):
+    alice, bob, _ = people
+    secret = await threads.run(services.create_room, alice, "Secret", Room.Kind.PRIVATE)
+    mine, others = await open_socket(alice), await open_socket(bob)
+    await mine.hello()
+    assert str(secret.pk) not in (await others.hello())["rooms"]
+    await others.say(secret, "let me in")
+    error = await others.frame("error")
+    assert (error["id"], error["code"]) == ("id-1", "not_member")
+    for kind in ("room.join", "room.resume"):
+        await others.send_json_to({"type": kind, "room": secret.pk, "version": 0})
+        assert (await others.frame("error"))["code"] == "no_room"
+    await mine.say(secret, "only for me")
+    await mine.frame("message.new")
+    assert await others.receive_nothing(timeout=0.2)
+    await mine.disconnect()
+    await others.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ("not json", "bad_json"),
+        ("[1, 2]", "bad_field"),
+        ('{"no": "type"}', "unknown_type"),
+        ('{"type": "message.shout"}', "unknown_type"),
+        ('{"type": "message.send", "room": 1, "text": "x"}', "bad_field"),
+        ('{"type": "message.send", "id": "", "room": 1, "text": "x"}', "bad_field"),
+        ('{"type": "message.send", "id": "a", "room": "1", "text": "x"}', "bad_field"),
+        ('{"type": "message.send", "id": "a", "room": -1, "text": "x"}', "bad_field"),
+        ('{"type": "message.send", "id": "a", "room": 1, "text": null}', "bad_field"),
+        ('{"type": "message.send", "id": "' + "x" * 65 + '", "room": 1, "text": "x"}', "bad_field"),
+        ('{"type": "ping", "x": "' + "x" * 70_000 + '"}', "too_large"),
+        (b"\x00\x01", "binary"),
+    ],
+)
+async def test_a_bad_frame_gets_an_error_and_the_socket_stays_open(people, open_socket, hub, frame, code):
+    socket = await open_socket(people[0])
+    await socket.hello()
+    await socket.send_to(**({"bytes_data": frame} if isinstance(frame, bytes) else {"text_data": frame}))
+    assert (await socket.frame("error"))["code"] == code
+    await socket.send_json_to({"type": "ping"})
+    await socket.frame("pong")
+    await socket.disconnect()
+
+
+async def test_an_error_carries_the_id_of_a_frame_whose_other_fields_are_bad(people, open_socket, hub):
+    socket = await open_socket(people[0])
+    await socket.hello()
+    await socket.send_json_to({"type": "message.send", "id": "mine", "room": 1})
+    assert (await socket.frame("error"))["id"] == "mine"
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize(("text", "code"), [("  \n ", "empty"), ("x" * 8001, "too_long")])
+async def test_a_text_that_cannot_be_stored_is_refused(people, open_socket, hub, text, code):
+    alice, _, room = people
+    socket = await open_socket(alice)
+    await socket.hello()
+    await socket.say(room, text)
+    assert (await socket.frame("error"))["code"] == code
+    await socket.disconnect()
+
+
+async def test_a_flood_of_bad_frames_closes_the_socket(people, open_socket, hub):
+    socket = await open_socket(people[0])
+    await socket.hello()
+    for _ in range(consumer.BAD_FRAMES + 1):
+        await socket.send_to(text_data="x")
+    assert await socket.closed_with() == consumer.FLOOD
+
+
+async def test_who_is_not_signed_in_is_told_so(people, open_socket, hub):
+    socket = await open_socket(None)
+    assert (await socket.connect(timeout=WAIT))[0]
+    assert await socket.closed_with() == consumer.SIGNED_OUT
+
+
+async def test_a_deactivated_person_is_not_signed_in(people, open_socket, hub):
+    alice = people[0]
+    socket = await open_socket(alice)
+    alice.is_active = False
+    await threads.run(alice.save)
+    assert (await socket.connect(timeout=WAIT))[0]
+    assert await socket.closed_with() == consumer.SIGNED_OUT
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", f"http://{HOST}:8001", "null", ""])
+async def test_a_page_of_another_site_cannot_open_a_socket(people, open_socket, hub, origin):
+    accepted, _ = await (await open_socket(people[0], origin=origin)).connect(timeout=WAIT)
+    assert not accepted
+
+
+async def test_while_the_session_store_is_away_the_client_is_told_to_try_later(people, open_socket, hub, redis_server):
+    socket = await open_socket(people[0])
+    await asyncio.to_thread(redis_server.kill)
+    assert (await socket.connect(timeout=WAIT))[0]
+    assert await socket.closed_with() == consumer.TRY_LATER
+
+
+async def test_resume_tells_what_changed(people, open_socket, hub):
+    alice, _, room = people
+    batch = [NewMessage(room.pk, alice.pk, f"id-{n}", f"text {n}") for n in range(5)]
+    await threads.run(services.post_messages, batch)
+    socket = await open_socket(alice)
+    assert (await socket.hello())["rooms"] == {str(room.pk): 5}
+    await socket.send_json_to({"type": "room.resume", "room": room.pk, "version": 3})
+    changes = await socket.frame("room.changes")
+    assert [row["version"] for row in changes["messages"]] == [4, 5]
+    assert (changes["upto"], changes["more"]) == (5, False)
+    await socket.disconnect()
+
+
+async def test_who_enters_a_room_hears_it_at_once(people, open_socket, hub, make_user):
+    alice, _, room = people
+    charlie = await threads.run(make_user, "charlie")
+    socket = await open_socket(charlie)
+    await socket.hello()
+    await threads.run(services.join_room, charlie, room)
+    assert (await socket.frame("room.added"))["room"] == room.pk
+    await socket.send_json_to({"type": "room.join", "room": room.pk})
+    assert await socket.frame("room.joined") == {"type": "room.joined", "room": room.pk, "version": 0}
+    await threads.run(services.post_message, NewMessage(room.pk, alice.pk, "id", "welcome"))
+    assert (await socket.frame("message.new"))["html"] == "<p>welcome</p>"
+    await socket.disconnect()
+
+
+async def test_leaving_a_room_is_told_to_every_device(people, open_socket, hub):
+    _, bob, room = people
+    socket = await open_socket(bob)
+    await socket.hello()
+    await threads.run(services.leave_room, bob, room)
+    assert (await socket.frame("room.removed"))["room"] == room.pk
+    await socket.disconnect()
+
+
+async def test_messages_arrive_while_redis_is_away_and_nothing_is_doubled_after(people, open_socket, hub, redis_server):
+    alice, bob, room = people
+    first, second = await open_socket(alice), await open_socket(bob)
+    await first.hello()
+    await second.hello()
+    await asyncio.to_thread(redis_server.kill)
+    await first.say(room, "in the dark")
+    assert (await first.frame("message.ack"))["number"] == 1
+    assert (await second.frame("message.new"))["html"] == "<p>in the dark</p>"
+    redis_server.start()  # not in a thread: the server ends with the thread that started it
+    await first.say(room, "back again", "id-2")
+    assert (await second.frame("message.new"))["number"] == 2
+    assert await second.receive_nothing(timeout=0.3)
+    await first.disconnect()
+    await second.disconnect()
+
+
+async def test_the_hub_subscribes_once_a_room_and_leaves_with_the_last_socket(people, open_socket, hub):
+    alice, bob, room = people
+    sockets = [await open_socket(user) for user in (alice, bob, alice)]
+    for socket in sockets:
+        await socket.hello()
+    topic = f"room.{room.pk}"
+    assert len(hub._topics[topic].outlets) == 3
+    for socket in sockets:
+        assert topic in hub._topics
+        await socket.disconnect()
+    assert hub._topics == {}
+
+
+# --- The documentation ---------------------------------------------------------------------------------------------
+
+
+def examples(side):
+    return [json.loads(text) for text in re.findall(rf"```json {side}\n(.*?)```", PROTOCOL, re.S)]
+
+
+def test_every_client_frame_is_documented_by_an_example_that_parses():
+    kinds = {msgspec.structs.fields and kind.__struct_config__.tag for kind in frames.ClientFrame.__args__}
+    assert {frame["type"] for frame in examples("client")} == kinds
+    for frame in examples("client"):
+        frames.parse(json.dumps(frame))
+
+
+def test_every_server_frame_is_documented_with_the_fields_it_has():
+    built = [
+        frames.hello(3, {1: 41, 2: 7}, 8000),
+        frames.ack("0b9c7d0e-1", 1, 40, 42),
+        frames.changes(1, [], 42, False),
+        frames.reset(1),
+        frames.joined(2, 7),
+        frames.added(5),
+        frames.removed(5),
+        frames.error("not_member", "You are not in this room. Join it to write here.", "0b9c7d0e-1"),
+        frames.PONG,
+    ]
+    documented = examples("server")
+    for frame in built:
+        assert json.loads(frame) in documented
+    assert {frame["type"] for frame in documented} == {json.loads(frame)["type"] for frame in built} | {"message.new"}
+
+
+def test_the_example_of_a_message_is_what_is_sent(alice):
+    row = Message(room_id=1, number=40, version=42, author=alice, client_id="0b9c7d0e-1", html="")
+    shown = frames.message(row, frames.author(alice))
+    example = next(frame for frame in examples("server") if frame["type"] == "message.new")
+    assert set(shown) == set(example) - {"type"}
+    assert set(shown["author"]) == set(example["author"])
+
+
+def test_every_error_code_of_a_frame_is_documented():
+    table = PROTOCOL.partition("### Error codes")[2].partition("### Close codes")[0]
+    documented = set(re.findall(r"`([a-z_]+)`", table)) - {"id", "detail"}
+    assert documented == {
+        "bad_json", "binary", "too_large", "unknown_type", "bad_field", "empty", "too_long", "no_room", "not_member",
+        "archived", "inactive", "busy", "unavailable",
+    }  # fmt: skip
+
+
+def test_every_close_code_is_documented():
+    table = PROTOCOL.partition("### Close codes")[2]
+    for code in (consumer.SIGNED_OUT, consumer.FLOOD, consumer.TOO_SLOW, consumer.TRY_LATER):
+        assert f"| {code} |" in table

@@ -1,0 +1,80 @@
+"""The rules of the house that a machine can check."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Lower floors first: a module may import from its own floor and from those below it.
+FLOORS = [
+    ["intellicolab.redis", "intellicolab.sqlite"],
+    ["intellicolab.cache", "intellicolab.events", "intellicolab.jobs"],
+    ["ratelimit"],
+    ["accounts"],
+    ["realtime"],
+    ["intellicolab.insights"],
+    ["intellicolab.dashboard"],
+    ["intellicolab.urls", "intellicolab.asgi", "intellicolab.servers"],
+]
+APPS = ["accounts", "intellicolab", "ratelimit", "realtime"]
+
+
+def floor_of(module: str) -> int | None:
+    found = [
+        (len(name), level)
+        for level, names in enumerate(FLOORS)
+        for name in names
+        if module == name or module.startswith(name + ".")
+    ]
+    return max(found)[1] if found else None
+
+
+def modules() -> list[Path]:
+    return [path for app in APPS for path in sorted((ROOT / app).rglob("*.py")) if "migrations" not in path.parts]
+
+
+def imported(path: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += absolute(path, node)
+    return names
+
+
+def absolute(path: Path, node: ast.ImportFrom) -> list[str]:
+    package = list(path.relative_to(ROOT).parent.parts)
+    base = package[: len(package) - node.level + 1] if node.level else []
+    module = ".".join([*base, *([node.module] if node.module else [])])
+    return [module, *(f"{module}.{alias.name}" for alias in node.names)]
+
+
+def wrong_way(path: Path) -> list[str]:
+    module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    here = floor_of(module)
+    if here is None:
+        return []
+    return [name for name in imported(path) if (there := floor_of(name)) is not None and there > here]
+
+
+def test_the_rule_sees_an_import_that_runs_upwards(tmp_path):
+    assert floor_of("ratelimit.middleware") < floor_of("realtime.hub")
+    assert "realtime.services" in absolute(
+        ROOT / "realtime" / "hub.py", ast.parse("from .services import post_message").body[0]
+    )
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_run_one_way(path):
+    assert wrong_way(path) == []
+
+
+def test_no_pickle_and_no_keys_command():
+    for path in modules():
+        text = path.read_text()
+        assert "import pickle" not in text, path
+        assert '.keys("*' not in text, path
+        assert "KEYS *" not in text, path

@@ -1,0 +1,101 @@
+"""One socket's way out: in order, bounded, and never in anyone else's way."""
+
+import asyncio
+
+from realtime.outlet import MAX_WAITING_BYTES, Outlet
+
+
+class Server:
+    """The sending half of an ASGI server: completes at once, or waits while the client does not read."""
+
+    def __init__(self):
+        self.sent = []
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.gone = False
+
+    async def send(self, message):
+        if self.gone:
+            raise OSError
+        if not self.reading.is_set():
+            await self.reading.wait()
+        self.sent.append(message["text"])
+
+
+def open_outlet(server, on_overflow=lambda: None):
+    outlet = Outlet(server.send, on_overflow)
+    outlet.release("hello")
+    return outlet
+
+
+async def settle():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_what_comes_before_hello_waits_for_it():
+    server = Server()
+    outlet = Outlet(server.send, lambda: None)
+    outlet.push("early")
+    assert server.sent == []
+    outlet.release("hello")
+    assert server.sent == ["hello", "early"]
+
+
+async def test_a_socket_that_keeps_up_costs_no_task():
+    server = Server()
+    outlet = open_outlet(server)
+    before = len(asyncio.all_tasks())
+    for n in range(100):
+        outlet.push(str(n))
+    assert server.sent == ["hello", *map(str, range(100))]
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_socket_that_waits_keeps_its_order():
+    server = Server()
+    outlet = open_outlet(server)
+    server.reading.clear()
+    for n in range(10):
+        outlet.push(str(n))
+    assert server.sent == ["hello"]
+    server.reading.set()
+    await settle()
+    outlet.push("after")
+    await settle()
+    assert server.sent == ["hello", *map(str, range(10)), "after"]
+
+
+async def test_a_slow_socket_is_bounded_in_bytes_then_told_to_resume():
+    server, overflows = Server(), []
+    outlet = open_outlet(server, lambda: overflows.append(1))
+    server.reading.clear()
+    frame = "x" * 1024
+    for _ in range(2 * MAX_WAITING_BYTES // len(frame)):
+        outlet.push(frame)
+    assert overflows == [1]
+    assert outlet.closed
+    server.reading.set()
+    await settle()
+    assert server.sent == ["hello"]
+
+
+async def test_a_client_that_went_away_raises_nothing():
+    server = Server()
+    outlet = open_outlet(server)
+    server.gone = True
+    outlet.push("x")
+    assert outlet.closed
+
+
+async def test_closing_ends_a_send_that_waits():
+    server = Server()
+    outlet = open_outlet(server)
+    server.reading.clear()
+    outlet.push("never")
+    await settle()
+    outlet.close()
+    await settle()
+    server.reading.set()
+    await settle()
+    assert server.sent == ["hello"]

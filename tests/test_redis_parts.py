@@ -1,0 +1,147 @@
+"""Scripts, codec, counters, keys and the system checks of the Redis floor."""
+
+import inspect
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.core.cache import cache, caches
+from django.core.checks import run_checks
+
+from intellicolab.redis import keys
+from intellicolab.redis.client import Role, async_client, client, close
+from intellicolab.redis.codec import CodecError, JSONSerializer, decode, encode
+from intellicolab.redis.counters import Counters, minute, totals
+from intellicolab.redis.embedded import EmbeddedServer
+from intellicolab.redis.scripts import Script
+
+HEADER = "-- Count. KEYS[1]: a counter. ARGV[1]: by how much.\n"
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "count.lua"
+    path.write_text(HEADER + "return redis.call('INCRBY', KEYS[1], ARGV[1])")
+    return Script(path)
+
+
+def test_a_script_is_loaded_again_after_the_server_forgot_it(script):
+    state = client(Role.STATE)
+    assert script(state, ["n"], [2]) == 2
+    state.script_flush()
+    assert script(state, ["n"], [3]) == 5
+    assert state.script_exists(script.sha) == [True]
+
+
+async def test_a_script_runs_async_too(script):
+    assert await script.call_async(async_client(Role.STATE), ["n"], [2]) == 2
+    assert await script.call_async(async_client(Role.STATE), ["n"], [2]) == 4
+
+
+def test_a_script_without_a_header_is_refused(tmp_path):
+    path = tmp_path / "bare.lua"
+    path.write_text("return 1")
+    with pytest.raises(ValueError, match="header that names its KEYS and ARGV"):
+        Script(path)
+
+
+def test_the_codec_keeps_what_json_has_and_refuses_the_rest():
+    value = {"a": [1, 2.5, None, "é"], "b": True}
+    assert decode(encode(value)) == value
+    assert decode(encode(UUID(int=1)), UUID) == UUID(int=1)
+    with pytest.raises(CodecError):
+        decode(b"\x80\x04N.")  # a pickle
+    with pytest.raises(TypeError):
+        encode(object())
+
+
+def test_django_caches_and_sessions_store_json():
+    cache.set("k", {"n": 1})
+    assert client(Role.CACHE).get(cache.make_key("k")) == b'{"n":1}'
+    assert cache.get("k") == {"n": 1}
+    assert caches["sessions"].client._serializer.__class__ is JSONSerializer
+
+
+def test_clearing_the_cache_leaves_the_state_alone():
+    caches["sessions"].set("s", 1)
+    cache.set("c", 1)
+    cache.clear()
+    assert cache.get("c") is None
+    assert caches["sessions"].get("s") == 1
+
+
+def test_counters_reach_the_minute_and_the_totals_with_a_ttl():
+    counted = Counters()
+    counted.add("cache", "profile:hit", 2)
+    counted.add("cache", "profile:hit")
+    counted.add("limit", "refused")
+    now = int(time.time() // 60)
+    counted.stop()
+    both = [minute("cache", now), minute("cache", now + 1)]  # the minute may turn in between
+    assert {"profile:hit": 3} in both
+    assert totals("cache") == {"profile:hit": 3}
+    assert totals("limit") == {"refused": 1}
+    state = client(Role.STATE)
+    ttl = max(state.ttl(keys.counters_minute("cache", now)), state.ttl(keys.counters_minute("cache", now + 1)))
+    assert 0 < ttl <= keys.COUNTERS_MINUTE_TTL
+
+
+def test_counters_outlive_an_outage(redis_server):
+    counted = Counters()
+    redis_server.kill()
+    counted.add("cache", "hit")
+    counted.flush()
+    redis_server.start()
+    counted.add("cache", "hit")
+    counted.stop()
+    assert totals("cache") == {"hit": 2}
+
+
+def test_every_key_has_its_hash_tag_and_a_ttl_or_a_reason():
+    source = inspect.getsource(keys)
+    functions = [f for _, f in inspect.getmembers(keys, inspect.isfunction)]
+    assert functions
+    for function in functions:
+        example = function(*["x"] * len(inspect.signature(function).parameters))
+        assert example.startswith("ic:"), example
+        assert "{" in example, example
+        assert "}" in example, example
+    for line, following in zip(source.splitlines(), source.splitlines()[1:], strict=False):
+        if following.endswith("_TTL = None"):
+            assert line.startswith("# No TTL:"), following
+
+
+def check_ids(**kwargs):
+    return {message.id for message in run_checks(**kwargs) if message.id.startswith("intellicolab.")}
+
+
+def test_a_good_installation_passes_the_checks():
+    assert check_ids(include_deployment_checks=True) == set()
+
+
+def test_one_database_for_both_roles_is_an_error(settings):
+    settings.REDIS_URLS = {"state": "redis://localhost:6379", "cache": "redis://localhost/0"}
+    assert "intellicolab.E002" in check_ids()
+
+
+def test_an_address_that_is_none_is_an_error_with_its_variable(settings):
+    settings.REDIS_URLS = {"state": "memcached://localhost", "cache": "redis://localhost/1"}
+    found = [message for message in run_checks() if message.id == "intellicolab.E001"]
+    assert [message.hint for message in found] == ["Correct REDIS_URL."]
+
+
+def test_a_state_server_that_evicts_or_forgets_is_warned_of(settings):
+    folder = Path(tempfile.mkdtemp(prefix="ic-"))  # pytest's own path is too long for a socket
+    server = EmbeddedServer(folder, config=["maxmemory-policy allkeys-lru"])
+    settings.REDIS_URLS = {"state": server.url(0), "cache": server.url(1)}
+    close()
+    server.start()
+    try:
+        assert check_ids(include_deployment_checks=True) == {"intellicolab.W001", "intellicolab.W002"}
+    finally:
+        close()
+        server.stop()
+        shutil.rmtree(folder)

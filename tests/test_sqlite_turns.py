@@ -1,0 +1,101 @@
+"""Writers of several processes share a SQLite database fairly, and a dead one holds nobody up."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from django.db import connection, connections, transaction
+
+WRITER = """
+import sys, time, django
+django.setup()
+from django.conf import settings
+settings.DATABASES["default"]["NAME"] = sys.argv[1]
+from django.db import connection, transaction
+with connection.cursor() as cursor:
+    cursor.execute("CREATE TABLE IF NOT EXISTS turns (who TEXT)")
+print("ready", flush=True)
+sys.stdin.readline()
+end = time.monotonic() + 1.5
+while time.monotonic() < end:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("INSERT INTO turns VALUES (%s)", [sys.argv[2]])
+"""
+
+HOLDER = """
+import sys, time, django
+django.setup()
+from django.conf import settings
+settings.DATABASES["default"]["NAME"] = sys.argv[1]
+from django.db import connection, transaction
+with transaction.atomic(), connection.cursor() as cursor:
+    cursor.execute("CREATE TABLE held (n INT)")
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def start(code, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "intellicolab.settings", "DATABASE_URL": ""},
+    )
+
+
+def close(process):
+    process.stdin.close()
+    process.stdout.close()
+    process.wait(10)
+
+
+@pytest.fixture
+def database(tmp_path):
+    path = tmp_path / "turns.sqlite3"
+    yield path
+    connections.close_all()
+
+
+def test_two_tight_writers_share_fairly(database):
+    path = database
+    writers = [start(WRITER, str(path), name) for name in ("a", "b")]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        close(writer)
+    rows = sqlite3.connect(path)
+    counts = dict(rows.execute("SELECT who, count(*) FROM turns GROUP BY who"))
+    rows.close()
+    assert set(counts) == {"a", "b"}
+    assert max(counts.values()) < 3 * min(counts.values()), counts
+
+
+def test_a_writer_that_is_killed_gives_its_turn_back(database):
+    path = database
+    holder = start(HOLDER, str(path))
+    assert holder.stdout.readline() == "ready\n"
+    other = start(HOLDER, str(path))
+    time.sleep(0.2)  # the premise below needs the other to have had time to take the turn, if it could
+    assert other.poll() is None
+    holder.kill()
+    assert other.stdout.readline() == "ready\n"
+    close(other)
+    close(holder)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rolled_back_transaction_gives_its_turn_back():
+    if connection.vendor != "sqlite":
+        pytest.skip("turns are SQLite's")
+    with transaction.atomic():
+        assert connection.turn is not None
+        transaction.set_rollback(True)
+    assert connection.turn is None
