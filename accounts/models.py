@@ -4,28 +4,37 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
-from zoneinfo import available_timezones
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-
-def validate_time_zone(name: str) -> None:
-    if name not in available_timezones():
-        raise ValidationError(f"{name} is not a time zone. Use a name such as Europe/Berlin.")
+from .zones import validate_time_zone
 
 
-class UserManager(BaseUserManager["User"]):
-    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """A person with a password, or with none when `password` is None. Raises ValueError without an email."""
+class UserQuerySet(models.QuerySet["User"]):
+    def people(self) -> "UserQuerySet":
+        """Who could sign in, now or when reactivated: everyone but the authors of imported messages."""
+        return self.filter(is_placeholder=False)
+
+
+class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]
+    def build_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """A person not yet saved. Hashing takes its time by design: do it before a transaction, not inside one.
+
+        Without a password nobody can sign in as them. Raises ValueError without an email.
+        """
         if not email:
             raise ValueError("An account needs an email address: it is what people sign in with.")
-        user = self.model(email=email.strip().lower(), **fields)
+        user: User = self.model(email=email.strip().lower(), password=make_password(password), **fields)
         user.display_name = user.display_name or email.partition("@")[0]
-        user.set_password(password)
+        return user
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """As `build_user`, and saved."""
+        user = self.build_user(email, password, **fields)
         user.save(using=self._db)
         return user
 
@@ -55,7 +64,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     objects = UserManager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_any_case")]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("email"),
+                name="user_email_any_case",
+                violation_error_message="There is already an account with this email address.",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.display_name
@@ -87,9 +102,7 @@ class Installation(models.Model):
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
     def usable(self, now: datetime | None = None) -> "InvitationQuerySet":
-        return self.filter(
-            expires_at__gt=now or timezone.now(), revoked_at=None, uses__lt=models.F("max_uses")
-        )
+        return self.filter(expires_at__gt=now or timezone.now(), revoked_at=None, uses__lt=models.F("max_uses"))
 
     def by_token(self, token: str) -> "InvitationQuerySet":
         return self.filter(token_hash=hash_token(token))

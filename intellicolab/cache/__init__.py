@@ -1,0 +1,1 @@
+"""Caching strategies over the cache role of Redis."""

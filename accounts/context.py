@@ -1,0 +1,19 @@
+"""What every template knows."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from .profiles import Profile, get_profile
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    """`site_name`, and `me`: the profile of who is signed in, or something false. Asked for only where it is used."""
+    return {"site_name": settings.SITE_NAME, "me": SimpleLazyObject(lambda: _profile_of_reader(request))}
+
+
+def _profile_of_reader(request: HttpRequest) -> Profile | None:
+    user = getattr(request, "user", None)
+    return get_profile(user.pk) if user is not None and user.is_authenticated else None

@@ -1,0 +1,76 @@
+"""Sessions that survive an outage of Redis, and the way to the set-up page of an empty installation."""
+
+import logging
+
+from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.deprecation import MiddlewareMixin
+
+from intellicolab.errors import SessionOutage, session_outage
+
+from . import queries
+from .sessions import SessionUnavailable
+
+logger = logging.getLogger("accounts")
+
+# Monitors ask these of an installation in any state.
+HEALTH = frozenset({"/healthz", "/readyz"})
+
+
+class SessionMiddleware(DjangoSessionMiddleware):
+    """Answers 503 while the session store is away, and then sends no cookie of any kind.
+
+    A session whose cookie came with the request is loaded here, at once: an outage is met in one place, before any
+    view, and costs one timeout. Visitors without a cookie still get every page that needs no session.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]
+        if request.path_info in HEALTH:
+            request.session = self.SessionStore(None)
+            return None
+        super().process_request(request)
+        try:
+            request.session.preload()  # type: ignore[attr-defined]
+        except SessionUnavailable as error:
+            return outage(request, error)
+        return None
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """For what a view does itself: signing in, signing out."""
+        return outage(request, exception) if isinstance(exception, SessionUnavailable) else None
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if request.path_info in HEALTH:
+            return response
+        if not isinstance(response, SessionOutage):
+            try:
+                return super().process_response(request, response)
+            except SessionUnavailable as error:
+                response = outage(request, error)
+        # The middlewares inside this one may have put their own there (messages, CSRF), or a half-done sign-out.
+        response.cookies.clear()
+        return response
+
+
+def outage(request: HttpRequest, error: Exception) -> SessionOutage:
+    logger.warning("%s %s: sessions are unavailable: %s", request.method, request.path, error)
+    return session_outage(request)
+
+
+class SetupMiddleware(MiddlewareMixin):
+    """Sends every visitor of an empty installation to the set-up page.
+
+    That it was set up is remembered in the process and never asked again: it cannot be undone.
+    """
+
+    installed = False
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        if self.installed or request.path_info in HEALTH:
+            return None
+        setup = reverse("setup")
+        if request.path_info == setup:
+            return None
+        self.installed = queries.is_installed()
+        return None if self.installed else HttpResponseRedirect(setup)

@@ -1,0 +1,13 @@
+from django.urls import path
+
+from .views import invitations, profiles, setup
+
+urlpatterns = [
+    path("setup/", setup.setup, name="setup"),
+    path("invitations/", invitations.invitations, name="invitations"),
+    path("invitations/<int:invitation_id>/revoke/", invitations.revoke, name="invitation_revoke"),
+    path("invite/<str:token>/", invitations.accept, name="invite"),
+    path("profile/", profiles.edit, name="profile"),
+    path("people/<int:user_id>/", profiles.person, name="person"),
+    path("avatars/<str:name>", profiles.avatar, name="avatar"),
+]
