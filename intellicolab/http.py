@@ -48,6 +48,8 @@ class OneHopHandler(ASGIHandler):
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"Django answers HTTP, not {scope['type']}: route that elsewhere.")
         if self.has_async_views and is_async(scope):
             async with ThreadSensitiveContext(executor=threads.sensitive()):
                 await self.django(scope, receive, send)

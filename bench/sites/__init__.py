@@ -1,0 +1,1 @@
+"""Small sites that the benchmarks serve, so that each measures one thing."""
