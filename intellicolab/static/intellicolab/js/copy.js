@@ -18,7 +18,7 @@ async function copyText(text) {
 }
 
 function textOf(button) {
-  const target = button.dataset.copy ? document.querySelector(button.dataset.copy) : button.closest("pre")?.querySelector("code");
+  const target = button.dataset.copy ? document.querySelector(button.dataset.copy) : button.parentElement.querySelector("pre");
   return target ? (target.value ?? target.textContent) : "";
 }
 
@@ -45,16 +45,19 @@ export function copyOnClick(root) {
   });
 }
 
-/** Gives each code block below `root` its copy button. */
+/** Gives each code block below `root` its copy button, in a frame that stays put while the code scrolls sideways. */
 export function addCodeButtons(root) {
-  for (const block of root.querySelectorAll("pre.code")) {
-    if (block.querySelector(".copy-code")) {
+  for (const block of root.querySelectorAll("pre")) {
+    if (block.parentElement.classList.contains("code-frame")) {
       continue;
     }
+    const frame = document.createElement("div");
+    frame.className = "code-frame";
     const button = document.createElement("button");
     button.type = "button";
     button.className = "copy-code";
     button.textContent = "Copy";
-    block.append(button);
+    block.replaceWith(frame);
+    frame.append(block, button);
   }
 }

@@ -1,0 +1,100 @@
+// Starts chat on a signed-in page and leads frames to whom they concern.
+import { closeDrawer, startDrawer } from "../../intellicolab/js/drawer.js";
+import { onTryNow, showConnection } from "./connection.js";
+import { Outbox } from "./outbox.js";
+import { Room } from "./room.js";
+import { markCurrent, refreshSidebar } from "./sidebar.js";
+import { Socket } from "./socket.js";
+import { eraseAll } from "./store.js";
+import { followViewport } from "./viewport.js";
+import { Visits } from "./visits.js";
+
+let room = null;
+let longest = Infinity;
+
+const socket = new Socket({ onFrame: receive, onState: connectionChanged });
+const outbox = new Outbox({ send: (frame) => socket.send(frame), onChange: itemChanged });
+const visits = new Visits(openPage);
+
+const handlers = {
+  hello: begin,
+  "message.ack": (frame) => outbox.stored(frame.id, frame.version),
+  error: (frame) => outbox.failed(frame.id, frame.detail, frame.retry_after),
+  "room.added": added,
+  "room.removed": removed,
+};
+
+function receive(frame) {
+  handlers[frame.type]?.(frame);
+  if (frame.room === room?.id) {
+    room?.receive(frame);
+  }
+}
+
+function begin(frame) {
+  longest = frame.max_length;
+  if (room && room.id in frame.rooms) {
+    room.feed.connected(frame.rooms[room.id]);
+  } else if (room) {
+    visits.visit(location.href, { push: false }); // no longer one's own: the page says so
+  }
+  outbox.flush();
+}
+
+function itemChanged(item) {
+  if (item.room === room?.id) {
+    room.itemChanged(item);
+  } else if (item.state === "stored") {
+    outbox.settle(item.id); // its room's page will bring it
+  }
+}
+
+function added(frame) {
+  socket.send({ type: "room.join", room: frame.room });
+  refreshSidebar();
+}
+
+function removed(frame) {
+  refreshSidebar();
+  if (frame.room === room?.id) {
+    visits.visit(location.href, { push: false });
+  }
+}
+
+function connectionChanged(state) {
+  showConnection(state);
+  if (state !== "open") {
+    outbox.pause();
+  }
+}
+
+function openPage() {
+  room?.leave();
+  const section = document.querySelector("#main > .room");
+  room = null;
+  if (section) {
+    room = new Room(section, { send: (frame) => socket.send(frame), outbox, longest: () => longest });
+    askAfterVisit();
+  }
+  markCurrent();
+  closeDrawer();
+}
+
+// The page may be older than the socket's last word: ask once for what lies between.
+function askAfterVisit() {
+  if (socket.isOpen) {
+    socket.send({ type: "room.join", room: room.id });
+  }
+}
+
+document.addEventListener("submit", (event) => {
+  if (event.target.matches("[data-sign-out]")) {
+    eraseAll();
+  }
+});
+
+startDrawer();
+followViewport();
+onTryNow(() => socket.connectNow());
+openPage();
+socket.connect();

@@ -1,0 +1,117 @@
+// The open room: its timeline, composer and place in the stream of changes.
+import { announce } from "./announcer.js";
+import { Composer } from "./composer.js";
+import { Feed } from "./feed.js";
+import { pendingRow, showState } from "./message.js";
+import { Older } from "./older.js";
+import { Timeline } from "./timeline.js";
+
+/** Oneself, as an author of messages that the server has not sent back yet. */
+function me() {
+  const { user, name, initials, tint, avatar } = document.body.dataset;
+  return { id: Number(user), name, initials, tint, avatar };
+}
+
+export class Room {
+  /** `section` is the page's room; `send(frame)` and `outbox` lead to the server. */
+  constructor(section, { send, outbox, longest }) {
+    this.id = Number(section.dataset.room);
+    this.address = section.dataset.older;
+    this.outbox = outbox;
+    this.timeline = new Timeline(section, { onTrim: () => this.older.setMore(true) });
+    this.older = new Older(section, {
+      first: () => this.timeline.first,
+      onPage: (messages) => this.timeline.prepend(messages),
+    });
+    this.feed = new Feed(Number(section.dataset.version), {
+      apply: (message) => this.#show(message),
+      resume: (version) => send({ type: "room.resume", room: this.id, version }),
+      reset: () => this.#reload(),
+    });
+    this.#compose(section, longest);
+    outbox.of(this.id).forEach((item) => this.itemChanged(item));
+    section.addEventListener("click", (event) => this.#act(event));
+    if ("partial" in section.dataset) {
+      section.querySelector(".newer").remove();
+      this.#reload(); // a link without JavaScript led into the past; from here scrolling leads there
+    }
+  }
+
+  leave() {
+    this.older.stop();
+    this.feed.stop();
+  }
+
+  /** A frame that concerns this room. */
+  receive(frame) {
+    if (frame.type === "message.new") {
+      this.feed.receive(frame);
+    } else if (frame.type === "room.changes") {
+      this.feed.changes(frame);
+    } else if (frame.type === "room.joined") {
+      this.feed.connected(frame.version);
+    }
+  }
+
+  /** A message of one's own was written, stored, refused or is gone. */
+  itemChanged(item) {
+    if (item.state === "stored" && item.version <= this.feed.version) {
+      this.outbox.drop(item.id); // a resend of what is in the timeline already, or above what is loaded
+      return;
+    }
+    const row = this.timeline.pending(item.id);
+    if (item.state === "gone") {
+      if (row) {
+        this.timeline.remove(row);
+      }
+    } else if (row) {
+      showState(row, item);
+    } else {
+      this.timeline.append(pendingRow(item, me()));
+      this.timeline.toBottom();
+    }
+  }
+
+  #compose(section, longest) {
+    const form = section.querySelector(".composer");
+    if (form) {
+      this.composer = new Composer(form, this.id, { longest, onSend: (text) => this.outbox.add(this.id, text) });
+      this.composer.focus();
+    }
+  }
+
+  #show(message) {
+    const first = this.timeline.first;
+    if (first !== null && message.number < first && this.older.more) {
+      return; // above what is loaded: it comes with its page
+    }
+    this.timeline.put(message);
+    this.outbox.settle(message.id);
+    if (message.author.id !== me().id && !message.deleted) {
+      const plain = new DOMParser().parseFromString(message.html, "text/html").body.textContent;
+      announce(`${message.author.name}: ${plain}`);
+    }
+  }
+
+  async #reload() {
+    const response = await fetch(this.address, { headers: { Accept: "application/json" } }).catch(() => null);
+    if (!response?.ok) {
+      return; // still behind, so the next change or reconnect asks again
+    }
+    const page = await response.json();
+    this.timeline.replace(page.messages);
+    this.older.setMore(page.more);
+    this.feed.version = page.version;
+  }
+
+  #act(event) {
+    const action = event.target.closest("[data-action]")?.dataset.action;
+    const id = event.target.closest(".message")?.dataset.id;
+    if (action === "retry") {
+      this.outbox.retry(id);
+    } else if (action === "discard") {
+      this.outbox.drop(id);
+      this.composer?.focus();
+    }
+  }
+}

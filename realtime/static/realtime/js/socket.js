@@ -1,0 +1,130 @@
+// The one WebSocket of the page: it connects, keeps itself alive and comes back by itself. See docs/protocol.md.
+
+const SIGNED_OUT = 4001;
+const FLOOD = 4008;
+const TOO_SLOW = 4009;
+const RESTART = 1012;
+
+const FIRST_DELAY = 500; // ms; doubles with each failure
+const LONGEST_DELAY = 30_000;
+const FLOOD_DELAY = 15_000;
+const PING_EVERY = 25_000; // below the 60 s after which proxies cut a silent connection
+const PONG_WITHIN = 8_000;
+const SOON = 2_000; // where something says that the connection may be gone
+
+/** Half fixed, half random: a crowd that lost its server together doesn't come back in one instant. */
+const jittered = (delay) => delay / 2 + (Math.random() * delay) / 2;
+
+export class Socket {
+  #socket = null;
+  #failures = 0;
+  #timer = 0;
+  #ping = 0;
+  #pong = 0;
+
+  /** `onFrame(frame)` gets every frame; `onState` one of "connecting", "open", "offline", "restarting", "ended". */
+  constructor({ onFrame, onState }) {
+    this.onFrame = onFrame;
+    this.onState = onState;
+    this.state = "connecting";
+    addEventListener("online", () => this.connectNow());
+    // A laptop that wakes up or changes network learns sooner by asking than by waiting for the next ping.
+    addEventListener("offline", () => this.#check(SOON));
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.connectNow());
+  }
+
+  get isOpen() {
+    return this.state === "open";
+  }
+
+  /** Whether the frame went out; what did not must be sent again after the next "open". */
+  send(frame) {
+    if (!this.isOpen || this.#socket.readyState !== WebSocket.OPEN) {
+      return false;
+    }
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  /** Connect at once, whatever the back-off says. */
+  connectNow() {
+    if (this.isOpen) {
+      this.#check(SOON);
+    } else if (this.state !== "ended" && this.#socket?.readyState !== WebSocket.CONNECTING) {
+      this.#drop();
+      this.connect();
+    }
+  }
+
+  connect() {
+    clearTimeout(this.#timer);
+    const address = new URL("/ws/", location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    const socket = new WebSocket(address);
+    this.#socket = socket;
+    socket.onmessage = (event) => this.#receive(JSON.parse(event.data));
+    socket.onclose = (event) => this.#closed(event.code);
+  }
+
+  #receive(frame) {
+    clearTimeout(this.#pong);
+    if (frame.type === "hello") {
+      this.#failures = 0;
+      this.#keepAlive();
+      this.#become("open");
+    }
+    this.onFrame(frame);
+  }
+
+  #become(state) {
+    this.state = state;
+    this.onState(state);
+  }
+
+  #keepAlive() {
+    clearInterval(this.#ping);
+    this.#ping = setInterval(() => this.#check(PONG_WITHIN), PING_EVERY);
+  }
+
+  // A dead connection can look open for minutes: what does not answer in time is given up.
+  #check(within) {
+    if (!this.send({ type: "ping" })) {
+      return;
+    }
+    clearTimeout(this.#pong);
+    this.#pong = setTimeout(() => {
+      this.#drop();
+      this.#closed(1006);
+    }, within);
+  }
+
+  #drop() {
+    if (this.#socket) {
+      this.#socket.onclose = this.#socket.onmessage = null;
+      this.#socket.close();
+    }
+  }
+
+  #closed(code) {
+    clearInterval(this.#ping);
+    clearTimeout(this.#pong);
+    if (code === SIGNED_OUT) {
+      this.#become("ended");
+      return;
+    }
+    this.#failures += 1;
+    this.#become(code === RESTART ? "restarting" : this.#failures === 1 ? "connecting" : "offline");
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.connect(), jittered(this.#delay(code)));
+  }
+
+  #delay(code) {
+    if (code === FLOOD) {
+      return FLOOD_DELAY;
+    }
+    if (code === TOO_SLOW) {
+      return FIRST_DELAY;
+    }
+    return Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (this.#failures - 1));
+  }
+}
