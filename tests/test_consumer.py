@@ -147,6 +147,7 @@ async def test_a_room_that_is_not_ones_own_is_refused_and_not_heard(people, open
         ('{"type": "message.shout"}', "unknown_type"),
         ('{"type": "message.send", "room": 1, "text": "x"}', "bad_field"),
         ('{"type": "message.send", "id": "", "room": 1, "text": "x"}', "bad_field"),
+        ('{"type": "message.send", "id": "a\\u0000", "room": 1, "text": "x"}', "bad_field"),
         ('{"type": "message.send", "id": "a", "room": "1", "text": "x"}', "bad_field"),
         ('{"type": "message.send", "id": "a", "room": -1, "text": "x"}', "bad_field"),
         ('{"type": "message.send", "id": "a", "room": 1, "text": null}', "bad_field"),

@@ -145,7 +145,7 @@ def test_a_deactivated_person_cannot_write(alice, room):
 
 
 def test_nul_bytes_are_dropped(alice, room):
-    post_message(say(alice, room, "a\0b"))
+    post_message(say(alice, room, "a\0b", "id-1"))
     assert Message.objects.get().text == "ab"
 
 

@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
@@ -33,6 +34,7 @@ READY_SECONDS = 60.0
 
 class Command(BaseCommand):
     help = "Start IntelliColab: Redis, migrations, static files and the web server."
+    requires_system_checks: list[str] = []  # they run once what they ask is known to be there, in `prepare`
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
@@ -135,6 +137,8 @@ def start_redis(running: ExitStack) -> EmbeddedServer | None:
 def check_redis(role: Role, variable: str) -> None:
     try:
         client(role).ping()
+    except ImproperlyConfigured as error:
+        raise CommandError(f"{variable}: {error}") from error
     except (RedisError, OSError) as error:
         raise CommandError(
             f"No Redis answers at {safe_url(settings.REDIS_URLS[role])} ({variable}): {error}. Start it, correct "
@@ -143,7 +147,8 @@ def check_redis(role: Role, variable: str) -> None:
 
 
 def prepare() -> None:
-    """Migrations and static files. Raises CommandError when the database does not answer."""
+    """Checks, migrations and static files. Raises CommandError when the database does not answer."""
+    call_command("check", verbosity=0)
     try:
         call_command("migrate", interactive=False, verbosity=0)
     except DatabaseError as error:
