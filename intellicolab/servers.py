@@ -7,6 +7,7 @@ import uvicorn
 from realtime.committer import committer
 from realtime.publisher import publisher
 
+from . import threads
 from .asgi import application
 from .redis.client import close
 from .redis.counters import counters
@@ -20,7 +21,8 @@ STOP_SECONDS = 5
 def run_daphne(host: str, port: int) -> None:
     # Importing Daphne's server installs Twisted's asyncio reactor, which must not happen in other commands.
     from daphne.endpoints import build_endpoint_description_strings
-    from daphne.server import Server
+
+    from .daphne_server import Server
 
     Server(
         application=application,
@@ -68,4 +70,5 @@ def drain() -> None:
     committer.drain()
     publisher.stop()
     counters.stop()
+    threads.close()
     close()
