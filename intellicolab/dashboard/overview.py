@@ -1,0 +1,232 @@
+"""The dashboard's content: the verdict in words, the tiles, and the tables below them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from intellicolab.redis.client import Role
+
+from . import queries
+from .figures import compact, duration, percent, share, size
+from .queries import Family, Server
+from .sparkline import Sparkline, sparkline
+
+# Where a figure becomes a problem: a cache costs more than it saves, memory runs out, or clients are refused.
+HIT_RATIO_LOW = 50.0  # per cent, of the last hour's reads
+HIT_RATIO_READS = 1000  # fewer say nothing: a fresh start misses everything once
+MEMORY_HIGH = 90.0  # per cent of maxmemory
+CLIENTS_HIGH = 80.0  # per cent of maxclients
+
+_ROLE_LOSS = {
+    Role.STATE: "nobody can sign in, limits are not enforced, and messages reach open rooms with a delay",
+    Role.CACHE: "pages are read from the database and are slower",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure. `exact` is its tooltip, `note` says what it is made of, `bounds` the range it should stay in."""
+
+    label: str
+    figure: str
+    exact: str = ""
+    note: str = ""
+    bounds: str = ""
+    problem: bool = False
+    spark: Sparkline | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRow:
+    namespace: str
+    hits: int
+    misses: int
+    errors: int
+    total_hits: int
+    total_misses: int
+
+    @property
+    def ratio(self) -> str:
+        return percent(share(self.hits, self.hits + self.misses))
+
+    @property
+    def total_ratio(self) -> str:
+        return percent(share(self.total_hits, self.total_hits + self.total_misses))
+
+
+@dataclass(slots=True)
+class Overview:
+    made_at: datetime
+    problems: list[str] = field(default_factory=list)
+    tiles: list[Tile] = field(default_factory=list)
+    cache_rows: list[CacheRow] = field(default_factory=list)
+    limit_rows: list[tuple[str, int, int]] = field(default_factory=list)
+    servers: list[Server] = field(default_factory=list)
+    counters_error: str = ""
+
+
+def overview() -> Overview:
+    """Everything on the page; whatever cannot be read is said in words instead."""
+    page = Overview(timezone.now(), servers=[queries.server(role) for role in Role])
+    state = page.servers[0]
+    try:
+        if state.error:  # the counters are on the server that has just not answered: don't wait again
+            raise RedisError(state.error)
+        families = queries.families("cache", "limit")
+    except (RedisError, OSError) as error:
+        page.counters_error = state.error or queries.reason(error)
+    else:
+        _add_cache(page, families["cache"])
+        _add_limits(page, families["limit"])
+    _add_servers(page)
+    page.problems += [tile.note for tile in page.tiles if tile.problem]
+    return page
+
+
+# --- Cache ---------------------------------------------------------------------------------------------------------
+
+
+def _add_cache(page: Overview, family: Family) -> None:
+    hour, totals = _by_outcome(family.hour()), _by_outcome(family.totals)
+    hits, misses = hour["hit"], hour["miss"]
+    ratio, reads = share(hits, hits + misses), hits + misses
+    low = ratio is not None and ratio < HIT_RATIO_LOW and reads >= HIT_RATIO_READS
+    page.tiles += [
+        Tile(
+            "Cache hit ratio",
+            percent(ratio),
+            exact=f"{hits:,} hits of {reads:,} reads in the last hour",
+            note=f"Only {percent(ratio)} of the cache reads of the last hour were hits." if low else _all_time(totals),
+            bounds=f"above {HIT_RATIO_LOW:g} %",
+            problem=low,
+        ),
+        Tile(
+            "Cache hits",
+            compact(hits),
+            exact=f"{hits:,} in the last hour",
+            note="in the last hour",
+            spark=_trend(family, "hit", "Cache hits of the last hour"),
+        ),
+        Tile(
+            "Cache misses",
+            compact(misses),
+            exact=f"{misses:,} in the last hour",
+            note="in the last hour",
+            spark=_trend(family, "miss", "Cache misses of the last hour"),
+        ),
+    ]
+    page.cache_rows = list(_cache_rows(family))
+
+
+def _all_time(totals: Counter[str]) -> str:
+    ratio = share(totals["hit"], totals["hit"] + totals["miss"])
+    return "last hour" if ratio is None else f"last hour; {percent(ratio)} since the beginning"
+
+
+def _cache_rows(family: Family) -> Iterator[CacheRow]:
+    hour = family.hour()
+    for namespace in sorted({name.rpartition(":")[0] for name in family.totals}):
+        yield CacheRow(
+            namespace,
+            hour[f"{namespace}:hit"],
+            hour[f"{namespace}:miss"],
+            hour[f"{namespace}:error"],
+            family.totals.get(f"{namespace}:hit", 0),
+            family.totals.get(f"{namespace}:miss", 0),
+        )
+
+
+def _by_outcome(fields: Counter[str] | dict[str, int]) -> Counter[str]:
+    """Counts of "profile:hit", "room:hit" … as one count of "hit"."""
+    summed: Counter[str] = Counter()
+    for name, count in fields.items():
+        summed[name.rpartition(":")[2]] += count
+    return summed
+
+
+def _trend(family: Family, outcome: str, label: str) -> Sparkline:
+    return sparkline([_by_outcome(minute)[outcome] for minute in family.minutes], label)
+
+
+# --- Limits --------------------------------------------------------------------------------------------------------
+
+
+def _add_limits(page: Overview, family: Family) -> None:
+    hour = family.hour()
+    for name, label in (("allowed", "Requests allowed"), ("refused", "Requests refused")):
+        page.tiles.append(
+            Tile(
+                label,
+                compact(hour[name]),
+                exact=f"{hour[name]:,} in the last hour",
+                note="in the last hour",
+                spark=_trend(family, name, f"{label} of the last hour"),
+            )
+        )
+    unchecked = hour["failed_open"]
+    page.tiles.append(
+        Tile(
+            "Passed without a limit",
+            compact(unchecked),
+            exact=f"{unchecked:,} in the last hour",
+            note=f"{unchecked:,} requests of the last hour passed without a limit: Redis did not answer in time."
+            if unchecked
+            else "in the last hour",
+            bounds="0",
+            problem=unchecked > 0,
+            spark=_trend(family, "failed_open", "Requests of the last hour that passed without a limit"),
+        )
+    )
+    page.limit_rows = [
+        ("Allowed", hour["allowed"], family.totals.get("allowed", 0)),
+        ("Refused", hour["refused"], family.totals.get("refused", 0)),
+        ("Passed without a limit", hour["failed_open"], family.totals.get("failed_open", 0)),
+    ]
+
+
+# --- Redis ---------------------------------------------------------------------------------------------------------
+
+
+def _add_servers(page: Overview) -> None:
+    for server in page.servers:
+        if server.error:
+            page.problems.append(f"Redis {server.role}: {server.error}. Until it is back, {_ROLE_LOSS[server.role]}.")
+    answering = [server for server in page.servers if not server.error]
+    one = len({server.run_id for server in answering}) == 1 and len(answering) > 1
+    for server in answering[:1] if one else answering:
+        name = "Redis" if one else f"Redis {server.role}"
+        page.tiles += [_memory(name, server), _clients(name, server), _operations(name, server)]
+    for server in answering:
+        if server.role is Role.STATE and server.policy not in ("", "noeviction"):
+            page.problems.append(
+                f"Redis state may evict keys ({server.policy}): sessions would vanish when memory runs short. "
+                "Set maxmemory-policy noeviction."
+            )
+
+
+def _memory(name: str, server: Server) -> Tile:
+    used = share(server.used_memory, server.max_memory)
+    high = used is not None and used >= MEMORY_HIGH
+    full = f"{name} uses {percent(used)} of its memory."
+    of = f"of {size(server.max_memory)}" if server.max_memory else "no bound is set"
+    bounds = f"below {MEMORY_HIGH:g} %" if server.max_memory else ""
+    return Tile(
+        f"{name} memory", size(server.used_memory), f"{server.used_memory:,} bytes", full if high else of, bounds, high
+    )
+
+
+def _clients(name: str, server: Server) -> Tile:
+    used = share(server.clients, server.max_clients)
+    high = used is not None and used >= CLIENTS_HIGH
+    note = f"{name} has {server.clients:,} of {server.max_clients:,} connections." if high else "open now"
+    bounds = f"below {server.max_clients * CLIENTS_HIGH / 100:,.0f}" if server.max_clients else ""
+    return Tile(f"{name} connections", compact(server.clients), f"{server.clients:,}", note, bounds, high)
+
+
+def _operations(name: str, server: Server) -> Tile:
+    note = f"running for {duration(server.uptime)}"
+    return Tile(f"{name} operations", f"{compact(server.operations)} /s", f"{server.operations:,} a second", note)
