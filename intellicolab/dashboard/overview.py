@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -71,7 +72,8 @@ class Overview:
 
 def overview() -> Overview:
     """Everything on the page; whatever cannot be read is said in words instead."""
-    page = Overview(timezone.now(), servers=[queries.server(role) for role in Role])
+    with ThreadPoolExecutor(len(Role)) as pool:  # two servers that hang delay the page no longer than one
+        page = Overview(timezone.now(), servers=list(pool.map(queries.server, Role)))
     state = page.servers[0]
     try:
         if state.error:  # the counters are on the server that has just not answered: don't wait again
