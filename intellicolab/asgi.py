@@ -11,6 +11,7 @@ django.setup()
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402  models can be imported only after the set-up
 from django.conf import settings  # noqa: E402
+from django.urls import re_path  # noqa: E402
 
 from realtime.routing import websocket_urlpatterns  # noqa: E402
 
@@ -28,10 +29,17 @@ async def lifespan(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
+async def no_socket_here(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """403 for every other path; the router would raise, and anybody could fill the log with tracebacks."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+sockets = URLRouter([*websocket_urlpatterns, re_path("", no_socket_here)])
 application = ProtocolTypeRouter(
     {
         "lifespan": lifespan,
         "http": ProxyHeaders(StaticFiles(OneHopHandler()), settings.TRUSTED_PROXIES),
-        "websocket": ProxyHeaders(URLRouter(websocket_urlpatterns), settings.TRUSTED_PROXIES),
+        "websocket": ProxyHeaders(sockets, settings.TRUSTED_PROXIES),
     }
 )
