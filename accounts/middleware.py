@@ -2,6 +2,7 @@
 
 import logging
 
+import redis
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -13,6 +14,8 @@ from . import queries
 from .sessions import SessionUnavailable
 
 logger = logging.getLogger("accounts")
+
+OUTAGES = (SessionUnavailable, redis.ConnectionError, redis.TimeoutError)
 
 # Monitors ask these of an installation in any state.
 HEALTH = frozenset({"/healthz", "/readyz"})
@@ -37,8 +40,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
         return None
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """For what a view does itself: signing in, signing out."""
-        return outage(request, exception) if isinstance(exception, SessionUnavailable) else None
+        """For what a view does itself: signing in and out, and allauth's memory of used one-time codes."""
+        return outage(request, exception) if isinstance(exception, OUTAGES) else None
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         if request.path_info in HEALTH:
@@ -54,7 +57,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
 
 
 def outage(request: HttpRequest, error: Exception) -> SessionOutage:
-    logger.warning("%s %s: sessions are unavailable: %s", request.method, request.path, error)
+    logger.warning("%s %s: no answer from Redis: %s", request.method, request.path, error)
     return session_outage(request)
 
 

@@ -106,9 +106,11 @@ class SessionStore(SessionBase):
             raise CreateError if must_create else UpdateError
         return None
 
-    def exists(self, session_key: str) -> bool:
+    def exists(self, session_key: str | None) -> bool:
+        if not session_key:
+            return False
         with outages_told():
-            return bool(session_key) and bool(self._cache.has_key(self._hash(session_key)))
+            return bool(self._cache.has_key(self._hash(session_key)))
 
     def delete(self, session_key: str | None = None) -> None:
         session_key = session_key or self.session_key
@@ -152,9 +154,11 @@ class SessionStore(SessionBase):
             raise CreateError if must_create else UpdateError
         return None
 
-    async def aexists(self, session_key: str) -> bool:
+    async def aexists(self, session_key: str | None) -> bool:
+        if not session_key:
+            return False
         with outages_told():
-            return bool(session_key) and bool(await async_client(Role.STATE).exists(self._name(session_key)))
+            return bool(await async_client(Role.STATE).exists(self._name(session_key)))
 
     async def adelete(self, session_key: str | None = None) -> None:
         session_key = session_key or self.session_key

@@ -88,7 +88,7 @@ def session_outage(request: HttpRequest) -> SessionOutage:
         request,
         503,
         "The site is catching its breath",
-        "The store that remembers who is signed in does not answer just now. Nobody has been signed out. "
+        "The store that remembers who is signed in does not answer. Nobody has been signed out. "
         f"Try again in {SESSION_RETRY_AFTER} seconds.",
     )
     response = SessionOutage(page.content, status=503, headers=dict(page.items()))

@@ -247,6 +247,8 @@ ACCOUNT_RATE_LIMITS = False
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = SITE_NAME
+# One step of 30 seconds either way, for telephones whose clock is a little off (RFC 6238, section 5.2).
+MFA_TOTP_TOLERANCE = 1
 
 # --- Limits ------------------------------------------------------------------------------------------------------
 

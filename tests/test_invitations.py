@@ -49,6 +49,13 @@ def invite(admin):
     return issue
 
 
+def found(pattern, page):
+    """What the group of a pattern matches."""
+    match = re.search(pattern, page)
+    assert match, page
+    return match.group(1)
+
+
 def text(response):
     return response.content.decode()
 
@@ -56,7 +63,7 @@ def text(response):
 def test_an_administrator_makes_a_link_that_is_shown_once(client, admin):
     client.force_login(admin)
     response = client.post("/invitations/", {"max_uses": 3}, follow=True)
-    link = re.search(r'value="(http://testserver/invite/[\w-]+/)"', text(response)).group(1)
+    link = found(r'value="(http://testserver/invite/[\w-]+/)"', text(response))
     assert 'data-copy="#invitation-link"' in text(response)
     assert link not in text(client.get("/invitations/"))
     invitation = Invitation.objects.get()

@@ -12,7 +12,8 @@ from django.test import RequestFactory
 
 from accounts.middleware import SessionMiddleware
 from accounts.sessions import SessionStore, SessionUnavailable
-from intellicolab.redis.client import Role, client as redis_client
+from intellicolab.redis.client import Role, aclose
+from intellicolab.redis.client import client as redis_client
 
 from .conftest import PASSWORD
 
@@ -168,7 +169,9 @@ def test_no_method_of_the_store_swallows_an_outage(redis_server, method):
 def test_a_session_is_json_for_24_hours_under_the_hash_of_its_key(signed_in, alice):
     key = signed_in.cookies[COOKIE].value
     redis = redis_client(Role.STATE)
-    stored = json.loads(redis.get(stored_name(key)))
+    value = redis.get(stored_name(key))
+    assert isinstance(value, bytes)
+    stored = json.loads(value)
     assert stored["_auth_user_id"] == str(alice.pk)
     assert 24 * 3600 - 60 < redis.ttl(stored_name(key)) <= 24 * 3600
     assert not any(key.encode() in name for name in redis.keys("*"))
@@ -219,7 +222,14 @@ def test_a_page_that_reads_no_session_does_not_vary_on_the_cookie():
 # --- Async -----------------------------------------------------------------------------------------------------------
 
 
-async def test_async_and_sync_share_a_session():
+@pytest.fixture
+async def loop():
+    """The asyncio clients belong to the test's event loop and end with it."""
+    yield
+    await aclose()
+
+
+async def test_async_and_sync_share_a_session(loop):
     session = SessionStore()
     await session.aset("colour", "green")
     await session.asave()
@@ -236,13 +246,13 @@ async def test_async_and_sync_share_a_session():
         await again.asave()
 
 
-async def test_an_unknown_key_is_given_up_in_async_code():
+async def test_an_unknown_key_is_given_up_in_async_code(loop):
     session = SessionStore("u" * 32)
     assert await session.aload() == {}
     assert session.session_key is None
 
 
-async def test_no_async_method_swallows_an_outage(redis_server):
+async def test_no_async_method_swallows_an_outage(redis_server, loop):
     session = SessionStore(saved_session(colour="green").session_key)
     await session.aset("colour", "blue")
     redis_server.kill()

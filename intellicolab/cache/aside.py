@@ -24,7 +24,7 @@ from intellicolab.redis.counters import counters
 K = TypeVar("K", int, str)
 V = TypeVar("V")
 
-PAUSE = 1.0  # seconds without the cache after an error: a stalled server must not slow down every request
+PAUSE = 1.0  # seconds without the cache after a timeout: a stalled server must not slow down every request
 MAX_OWED = 10_000  # invalidations remembered through an outage; beyond them the time to live has to do
 
 # The first byte under a key says what the rest is.
@@ -81,8 +81,8 @@ class CacheAside(Generic[K, V]):
         names = {self._name(key) for key in invalid}
         try:
             self._client().delete(*names)
-        except (RedisError, OSError):
-            self._failed()
+        except (RedisError, OSError) as error:
+            self._failed(error)
             with self._lock:
                 if len(self._owed) < MAX_OWED:
                     self._owed |= names
@@ -101,8 +101,8 @@ class CacheAside(Generic[K, V]):
                 # Reads what is there or leaves the lease, in one step (SET … NX GET, since Redis 7.0).
                 pipeline.set(self._name(key), lease, nx=True, get=True, ex=keys.CACHE_LEASE_TTL)
             answers = pipeline.execute()[1 if owed else 0 :]
-        except (RedisError, OSError):
-            self._failed()
+        except (RedisError, OSError) as error:
+            self._failed(error)
             with self._lock:
                 self._owed |= owed
             return {}, {}
@@ -131,8 +131,8 @@ class CacheAside(Generic[K, V]):
             for key, lease in leases.items():
                 value = _VALUE + codec.encode(loaded[key])
                 _put_if_leased(client, [self._name(key)], [lease, value, self.ttl])
-        except (RedisError, OSError):
-            self._failed()
+        except (RedisError, OSError) as error:
+            self._failed(error)
 
     def _load(self, wanted: list[K]) -> dict[K, V | None]:
         values = self._loader(wanted)
@@ -143,8 +143,9 @@ class CacheAside(Generic[K, V]):
             owed, self._owed = self._owed, set()
         return owed
 
-    def _failed(self) -> None:
-        self._away_until = time.monotonic() + PAUSE
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, redis.TimeoutError):  # a refused connection costs no time, so it needs no pause
+            self._away_until = time.monotonic() + PAUSE
         self._count(error=1)
 
     def _name(self, key: K) -> str:
