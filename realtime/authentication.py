@@ -5,13 +5,12 @@ in a visitor's name (cross-site WebSocket hijacking).
 """
 
 from importlib import import_module
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.http import parse_cookie
+from django.http import HttpRequest, parse_cookie
 from django.http.request import split_domain_port, validate_host
 
 from accounts.models import User
@@ -36,5 +35,7 @@ def person_of(scope: dict[str, Any]) -> User | None:
     if not key:
         return None
     session = import_module(settings.SESSION_ENGINE).SessionStore(key)
-    user = get_user(SimpleNamespace(session=session))  # type: ignore[arg-type]  it reads `session` and nothing else
+    request = HttpRequest()
+    request.session = session
+    user = get_user(request)
     return user if isinstance(user, User) and user.is_active else None

@@ -41,6 +41,7 @@ class Committer:
     def submit(self, message: NewMessage) -> "Future[Posted]":
         """A future of where the message stands, done after the commit. ChatError busy when too many wait."""
         future: Future[Posted] = Future()
+        future.set_running_or_notify_cancel()  # from here on it can't be cancelled: what is taken is committed
         with self._news:
             if self._stopping or len(self._waiting) >= MAX_WAITING:
                 future.set_exception(ChatError("busy"))

@@ -44,6 +44,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
     outlet: Outlet
     user_id: int
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._bad: list[float] = []
+        self._unanswered = 0
+        self.outlet = Outlet(send, on_overflow=partial(self._close_soon, TOO_SLOW))
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # however it ended, a crash of ours included: a hub must not keep a socket that is gone
+            self.outlet.close()
+            await Hub.here().leave_all(self.outlet)
+
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without Channels' connection clean-up, a thread hop an event: no database is touched on this thread."""
         handlers = {
@@ -56,9 +66,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
     # --- Opening and closing ---------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
-        self._bad: list[float] = []
-        self._unanswered = 0
-        self.outlet = Outlet(self.base_send, on_overflow=partial(self._close_soon, TOO_SLOW))
         if not is_same_origin(self.scope):
             await self.close()  # before the accept: the handshake is answered with 403
             return
@@ -86,8 +93,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await Hub.here().join(self.outlet, topics)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
-        self.outlet.close()
-        await Hub.here().leave_all(self.outlet)
         raise StopConsumer
 
     def _close_soon(self, code: int) -> None:

@@ -9,6 +9,7 @@ so what Redis lost, or never got, arrives too.
 import asyncio
 import logging
 import weakref
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +57,7 @@ class Hub:
         self._channel = ""
         self._subscribing = asyncio.Lock()
         self._topics: dict[str, Topic] = {}
+        self._heard: dict[Outlet, set[str]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
@@ -82,6 +84,7 @@ class Hub:
                 self._release_early(topic)
 
     async def leave(self, outlet: Outlet, name: str) -> None:
+        self._heard.get(outlet, set()).discard(name)
         topic = self._topics.get(name)
         if topic is None:
             return
@@ -90,7 +93,7 @@ class Hub:
             await self._drop(topic)
 
     async def leave_all(self, outlet: Outlet) -> None:
-        for name in [name for name, topic in self._topics.items() if outlet in topic.outlets]:
+        for name in self._heard.pop(outlet, set()):
             await self.leave(outlet, name)
 
     async def close(self) -> None:
@@ -105,6 +108,7 @@ class Hub:
     def _add(self, outlet: Outlet, name: str, room_id: int | None) -> Topic:
         topic = self._topics.setdefault(name, Topic(name, room_id))
         topic.outlets.add(outlet)
+        self._heard.setdefault(outlet, set()).add(name)
         return topic
 
     async def _drop(self, topic: Topic) -> None:
@@ -148,12 +152,19 @@ class Hub:
         if topic is None:
             return
         if topic.room_id is None:
-            topic.push(batch["frames"])
+            self._tell(topic, batch)
         elif topic.version is None or batch["first"] > topic.version + 1:
             self._hold(topic, batch)
         else:
             self._advance(topic, batch)
             self._release_early(topic)
+
+    def _tell(self, person: Topic, batch: dict[str, Any]) -> None:
+        """News for one person; whose sockets, when they left a room, hear no more of it."""
+        person.push(batch["frames"])
+        if batch["left"]:
+            for outlet in list(person.outlets):
+                self._in_background(self.leave(outlet, room_topic(batch["left"])))
 
     def _advance(self, topic: Topic, batch: dict[str, Any]) -> None:
         assert topic.version is not None
@@ -179,8 +190,11 @@ class Hub:
     # --- From the database -----------------------------------------------------------------------------------------
 
     def _heal_soon(self, topic: Topic) -> None:
-        task = asyncio.ensure_future(self._heal(topic))
-        self._background.add(task)
+        self._in_background(self._heal(topic))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)  # the loop itself keeps only weak references
         task.add_done_callback(self._background.discard)
 
     async def _heal(self, topic: Topic) -> None:

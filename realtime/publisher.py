@@ -26,16 +26,26 @@ MAX_FRAMES = 100  # a batch; a larger one is sent in parts, so that no single pu
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Frames for one topic. A room's carry the versions `first..last`, one a frame; a person's carry none (0, 0)."""
+    """Frames for one topic. A room's carry the versions `first..last`, one a frame.
+
+    A person's carry none (0, 0); `left` is the room that the person is no longer in, else 0.
+    """
 
     topic: str
     frames: list[str]
     first: int = 0
     last: int = 0
+    left: int = 0
     made: float = field(default_factory=time.monotonic)
 
     def as_layer_message(self) -> dict[str, Any]:
-        return {"topic": self.topic, "frames": self.frames, "first": self.first, "last": self.last}
+        return {
+            "topic": self.topic,
+            "frames": self.frames,
+            "first": self.first,
+            "last": self.last,
+            "left": self.left,
+        }
 
 
 def room_topic(room_id: int) -> str:
@@ -73,8 +83,8 @@ class Publisher:
             part = frames[start : start + MAX_FRAMES]
             self.publish(Batch(room_topic(room_id), part, first + start, first + start + len(part) - 1))
 
-    def publish_person(self, user_id: int, frame: str) -> None:
-        self.publish(Batch(person_topic(user_id), [frame]))
+    def publish_person(self, user_id: int, frame: str, left: int = 0) -> None:
+        self.publish(Batch(person_topic(user_id), [frame], left=left))
 
     def stop(self) -> None:
         """Send what waits, then end the thread; bounded by the batches' own deadline."""

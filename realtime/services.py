@@ -28,12 +28,13 @@ FIRST_ROOM_NAME = "General"
 # --- Rooms ---------------------------------------------------------------------------------------------------------
 
 
-def create_room(user: User, name: str, kind: str = Room.Kind.OPEN, topic: str = "") -> Room:
-    """A room that `user` owns. Raises ChatError bad_name, name_taken."""
+def create_room(user: User | None, name: str, kind: str = Room.Kind.OPEN, topic: str = "") -> Room:
+    """A room that `user` owns; an import may make one without an owner. Raises ChatError bad_name, name_taken."""
     try:
         with transaction.atomic():
             room = Room.objects.create(name=_checked_name(name), kind=kind, topic=topic.strip()[:250], created_by=user)
-            Membership.objects.create(room=room, user=user, role=Membership.Role.OWNER)
+            if user is not None:
+                Membership.objects.create(room=room, user=user, role=Membership.Role.OWNER)
     except IntegrityError as error:
         raise ChatError("name_taken") from error
     return room
@@ -79,7 +80,13 @@ def leave_room(user: User, room: Room) -> None:
         if is_owner and others.exists() and not others.filter(role=Membership.Role.OWNER).exists():
             raise ChatError("last_owner")
         membership.delete()
-        _tell(user.pk, frames.removed(room.pk))
+        _tell(user.pk, frames.removed(room.pk), left=room.pk)
+
+
+def make_owner(by: User, membership: Membership) -> None:
+    """Let a member steer the room, too; a room may have several owners. Raises ChatError not_owner, direct_room."""
+    _require_owner(by, membership.room)
+    Membership.objects.filter(pk=membership.pk).update(role=Membership.Role.OWNER)
 
 
 def open_direct_room(user: User, other: User) -> Room:
@@ -155,8 +162,8 @@ def _lock(room_ids: Iterable[int]) -> dict[int, Room]:
     return {room.pk: room for room in rows}
 
 
-def _tell(user_id: int, frame: str) -> None:
-    transaction.on_commit(partial(publisher.publish_person, user_id, frame))
+def _tell(user_id: int, frame: str, left: int = 0) -> None:
+    transaction.on_commit(partial(publisher.publish_person, user_id, frame, left))
 
 
 # --- Messages ------------------------------------------------------------------------------------------------------
@@ -247,10 +254,8 @@ class _Desk:
             members=set(members.values_list("room_id", "user_id")),
             people=User.objects.in_bulk(author_ids),
             known={
-                (author_id, client_id): Posted(*place, again=True)
-                for author_id, client_id, *place in resent.values_list(
-                    "author_id", "client_id", "room_id", "number", "version"
-                )
+                (row["author_id"], row["client_id"]): Posted(row["room_id"], row["number"], row["version"], again=True)
+                for row in resent.values("author_id", "client_id", "room_id", "number", "version")
             },
         )
 

@@ -247,13 +247,20 @@ async def test_who_enters_a_room_hears_it_at_once(people, open_socket, hub, make
     await socket.disconnect()
 
 
-async def test_leaving_a_room_is_told_to_every_device(people, open_socket, hub):
-    _, bob, room = people
-    socket = await open_socket(bob)
-    await socket.hello()
+async def test_who_left_a_room_is_told_on_every_device_and_hears_no_more_of_it(people, open_socket, hub):
+    alice, bob, room = people
+    staying, first, second = [await open_socket(user) for user in (alice, bob, bob)]
+    for socket in (staying, first, second):
+        await socket.hello()
     await threads.run(services.leave_room, bob, room)
-    assert (await socket.frame("room.removed"))["room"] == room.pk
-    await socket.disconnect()
+    for socket in (first, second):
+        assert (await socket.frame("room.removed"))["room"] == room.pk
+    await staying.say(room, "he is gone")
+    await staying.frame("message.new")
+    assert await first.receive_nothing(timeout=0.2)
+    assert await second.receive_nothing(timeout=0.01)
+    for socket in (staying, first, second):
+        await socket.disconnect()
 
 
 async def test_messages_arrive_while_redis_is_away_and_nothing_is_doubled_after(people, open_socket, hub, redis_server):

@@ -20,7 +20,7 @@ def decode(data: bytes, type: object = object) -> object:  # noqa: A002
     try:
         if type is object:
             return msgspec.json.decode(data)
-        return msgspec.json.decode(data, type=type)  # type: ignore[call-overload]
+        return msgspec.json.decode(data, type=type)
     except msgspec.DecodeError as error:
         raise CodecError(str(error)) from error
 

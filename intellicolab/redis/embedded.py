@@ -68,14 +68,16 @@ class EmbeddedServer:
         self._end_orphan()
         path = self.folder / "valkey.conf"
         path.write_text("\n".join(self._lines()) + "\n", encoding="utf-8")
-        self._process = subprocess.Popen(
-            [str(get_binary_path()), str(path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C goes to the supervisor only, which stops us last
-            preexec_fn=die_with_parent if sys.platform == "linux" else None,
-        )
+        with self._life() as life:
+            self._process = subprocess.Popen(
+                [str(get_binary_path()), str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[life.fileno()],
+                start_new_session=True,  # Ctrl-C goes to the supervisor only, which stops us last
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,
+            )
         self._wait_until_ready()
         logger.info("Embedded Valkey runs (pid %s, %s)", self.pid, self.socket)
 
@@ -150,6 +152,23 @@ class EmbeddedServer:
         except (redis.RedisError, OSError):
             pass  # nobody answers: a socket file left behind by a crash
         self.socket.unlink(missing_ok=True)
+
+    def _life(self) -> IO[str]:
+        """A lock that the server inherits and so holds until it is gone: what it returns is held by no earlier one.
+
+        A server that is still ending removes the socket's path as its last act, and that would be the new one's.
+        """
+        life = (self.folder / "life").open("w")
+        deadline = time.monotonic() + STOP_SECONDS
+        while True:
+            try:
+                fcntl.flock(life, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return life
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    logger.warning("An earlier server in %s has not ended in %s s", self.folder, STOP_SECONDS)
+                    return life
+                time.sleep(0.02)
 
     def _probe(self, timeout: float) -> redis.Redis:
         """A client without retries: redis-py's own back off for seconds before they say that nobody listens."""

@@ -34,9 +34,9 @@ class Script:
 
     async def call_async(self, client: redis.asyncio.Redis, keys: list[str], args: list[Argument]) -> Any:
         try:
-            return await client.evalsha(self.sha, len(keys), *keys, *args)  # type: ignore[misc]
+            return await client.evalsha(self.sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await client.eval(self.text, len(keys), *keys, *args)  # type: ignore[misc]
+            return await client.eval(self.text, len(keys), *keys, *args)
 
 
 def load(folder: Path, name: str) -> Script:

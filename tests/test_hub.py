@@ -1,0 +1,150 @@
+"""The hub's order: by version, whatever comes when; and what the channel layer lost comes from the database."""
+
+import asyncio
+import json
+import logging
+
+import pytest
+from channels.layers import get_channel_layer
+
+from intellicolab import threads
+from realtime import services
+from realtime.hub import HEAL_SECONDS, HOLD_SECONDS, Hub
+from realtime.outlet import Outlet
+from realtime.publisher import DEADLINE, Batch, Publisher, publisher, room_topic
+from realtime.services import NewMessage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Listener:
+    """An outlet whose frames a test can look at."""
+
+    def __init__(self):
+        self.frames = []
+        self.outlet = Outlet(self.send, lambda: None)
+        self.outlet.release("hello")
+
+    async def send(self, message):
+        self.frames.append(message["text"])
+
+    @property
+    def versions(self):
+        return [json.loads(frame)["version"] for frame in self.frames[1:]]
+
+    async def wait_for(self, versions, seconds=5.0):
+        async with asyncio.timeout(seconds):
+            while self.versions != versions:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def room(make_user):
+    alice = make_user("alice")
+    room = services.create_room(alice, "General")
+    services.post_messages([NewMessage(room.pk, alice.pk, f"id-{n}", f"text {n}") for n in range(6)])
+    return room
+
+
+@pytest.fixture
+async def hub():
+    yield Hub.here()
+    await Hub.here().close()
+    publisher.stop()
+    threads.close()
+
+
+async def follow(hub, room, version):
+    listener = Listener()
+    await hub.join(listener.outlet, {room_topic(room.pk): room.pk})
+    hub.began({room.pk: version})
+    return listener
+
+
+def batch(room, first, last):
+    ready = [json.dumps({"version": version}) for version in range(first, last + 1)]
+    return Batch(room_topic(room.pk), ready, first, last).as_layer_message()
+
+
+async def test_batches_in_order_go_out_at_once(hub, room):
+    listener = await follow(hub, room, 0)
+    hub.deliver(batch(room, 1, 2))
+    hub.deliver(batch(room, 3, 3))
+    assert listener.versions == [1, 2, 3]
+
+
+async def test_an_old_batch_is_dropped_and_a_half_old_one_cut(hub, room):
+    listener = await follow(hub, room, 2)
+    hub.deliver(batch(room, 1, 2))
+    assert listener.versions == []
+    hub.deliver(batch(room, 2, 4))
+    assert listener.versions == [3, 4]
+
+
+async def test_an_early_batch_waits_for_the_one_before_it(hub, room):
+    listener = await follow(hub, room, 0)
+    hub.deliver(batch(room, 3, 4))
+    assert listener.versions == []
+    hub.deliver(batch(room, 1, 2))
+    assert listener.versions == [1, 2, 3, 4]
+
+
+async def test_a_gap_is_read_from_the_database_once_the_wait_is_over(hub, room):
+    listener = await follow(hub, room, 0)
+    hub.deliver(batch(room, 5, 6))
+    await listener.wait_for([1, 2, 3, 4, 5, 6], seconds=HOLD_SECONDS + 1)  # sooner than the round of 2 s
+
+
+async def test_what_never_came_through_redis_is_found_by_the_round(hub, room):
+    listener = await follow(hub, room, 4)
+    await listener.wait_for([5, 6], seconds=HEAL_SECONDS + 2)
+
+
+async def test_a_second_socket_does_not_set_the_room_back(hub, room):
+    first = await follow(hub, room, 0)
+    hub.deliver(batch(room, 1, 3))
+    second = await follow(hub, room, 1)
+    hub.deliver(batch(room, 4, 4))
+    assert first.versions == [1, 2, 3, 4]
+    assert second.versions == [4]  # its client has a hole and asks for it: `room.resume`
+
+
+async def test_frames_reach_a_hub_through_redis(hub, room):
+    listener = await follow(hub, room, 6)
+    publisher.publish_room(room.pk, [json.dumps({"version": version}) for version in (7, 8)], first=7)
+    await listener.wait_for([7, 8], seconds=HEAL_SECONDS - 0.5)
+
+
+async def test_a_large_batch_goes_in_parts(hub, room):
+    listener = await follow(hub, room, 6)
+    versions = list(range(7, 257))
+    publisher.publish_room(room.pk, [json.dumps({"version": version}) for version in versions], first=7)
+    await listener.wait_for(versions)
+
+
+async def test_a_paused_redis_costs_the_publisher_its_deadline_and_no_more(room, redis_server, caplog):
+    caplog.set_level(logging.INFO, logger="realtime")
+    own = Publisher()
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add("room.1", channel)
+    own.publish(Batch("room.1", ["warm"]))
+    assert (await asyncio.wait_for(layer.receive(channel), 5))["frames"] == ["warm"]
+    redis_server.pause()
+    try:
+        for n in range(20):
+            own.publish(Batch("room.1", [str(n)]))
+        await asyncio.sleep(DEADLINE * 2)
+        assert own.dropped == 20  # one by its deadline, the rest were as old when their turn came
+    finally:
+        redis_server.resume()
+    own.publish(Batch("room.1", ["after"]))
+    async with asyncio.timeout(5):
+        while (await layer.receive(channel))["frames"] != ["after"]:
+            pass
+    own.stop()
+    await layer.flush()
+    assert [record.message.split(";")[0] for record in caplog.records if record.name == "realtime"] == [
+        "Redis does not take what was committed",
+        "Publishing again",
+    ]
