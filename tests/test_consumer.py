@@ -5,7 +5,6 @@ import json
 import re
 from pathlib import Path
 
-import msgspec
 import pytest
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
@@ -301,7 +300,7 @@ def examples(side):
 
 
 def test_every_client_frame_is_documented_by_an_example_that_parses():
-    kinds = {msgspec.structs.fields and kind.__struct_config__.tag for kind in frames.ClientFrame.__args__}
+    kinds = {kind.__struct_config__.tag for kind in frames.ClientFrame.__args__}
     assert {frame["type"] for frame in examples("client")} == kinds
     for frame in examples("client"):
         frames.parse(json.dumps(frame))
