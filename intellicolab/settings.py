@@ -87,8 +87,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "ratelimit.middleware.RateLimitMiddleware",
     "csp.middleware.CSPMiddleware",
+    "ratelimit.middleware.RateLimitMiddleware",
     "accounts.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
