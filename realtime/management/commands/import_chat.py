@@ -35,13 +35,13 @@ class Command(BaseCommand):
         parser.add_argument("--time-zone", default=settings.TIME_ZONE, help="where the log's clock stood: %(default)s")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        path: Path = options["file"]
+        path = _existing(options["file"])
         log = _format(options["format"])
         day, zone = _first_day(options["date"], path), _time_zone(options["time_zone"])
         importer = Importer(options["room"], log)
         damaged: list[int] = []
         try:
-            with open_log(path) as file, _bar(path) as bar:
+            with path.open("rb") as file, _bar(path) as bar:
                 importer.run(log.parse(read_lines(file, bar.update, damaged.append), day, zone))
         except OSError as error:
             raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
@@ -88,19 +88,20 @@ def read_lines(file: BinaryIO, read: Callable[[int], object], damaged: Callable[
             yield SourceLine(number, line.decode(errors="replace"))
 
 
-def open_log(path: Path) -> BinaryIO:
-    """The file, opened. Raises OSError, or CommandError for a folder or an empty file."""
-    if path.is_dir():
-        raise CommandError(f"{path} is a folder; name the log file in it.")
-    if path.is_file() and path.stat().st_size == 0:
-        raise CommandError(f"{path} is empty.")
-    return path.open("rb")
-
-
 def printable(text: str) -> str:
     """A line for a terminal: shortened, and without control characters, which could move its cursor."""
     shown = "".join(character if character.isprintable() else "\ufffd" for character in text[:_SHOWN])
     return shown if len(text) <= _SHOWN else f"{shown}…"
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise CommandError(f"{path} does not exist.")
+    if path.is_dir():
+        raise CommandError(f"{path} is a folder; name the log file in it.")
+    if path.stat().st_size == 0:
+        raise CommandError(f"{path} is empty.")
+    return path
 
 
 def _format(name: str) -> Format:
