@@ -49,8 +49,8 @@ def reencode(image: Image.Image) -> bytes:
     upright = ImageOps.exif_transpose(image)
     mode = "RGBA" if upright.has_transparency_data else "RGB"
     square = ImageOps.fit(upright.convert(mode), (SIDE, SIDE), Image.Resampling.LANCZOS)
-    square.info.clear()  # EXIF tells where a photograph was taken
     out = BytesIO()
+    # The encoder writes only what it is handed: no EXIF, which tells where a photograph was taken, and no profile.
     square.save(out, "WEBP", quality=85, method=4)
     return out.getvalue()
 

@@ -96,9 +96,9 @@ def test_who_is_deactivated_while_signed_in_is_out_with_the_next_request(signed_
     assert is_signed_in(signed_in)
 
 
-def test_the_author_of_imported_messages_cannot_sign_in_even_with_a_password(client, make_user, mailoutbox):
+def test_the_author_of_imported_messages_cannot_sign_in_even_with_a_password(client, alice, make_user, mailoutbox):
     make_user("nick", is_placeholder=True)
-    sign_in(client, "nick@example.org")
+    assert sign_in(client, "nick@example.org")["Location"] == "/accounts/inactive/"
     assert not is_signed_in(client)
     client.post("/accounts/password/reset/", {"email": "nick@example.org"})
     assert mailoutbox == []

@@ -12,6 +12,7 @@ from django.test import RequestFactory
 
 from accounts.middleware import SessionMiddleware
 from accounts.sessions import SessionStore, SessionUnavailable
+from intellicolab.errors import session_outage
 from intellicolab.redis.client import Role, aclose
 from intellicolab.redis.client import client as redis_client
 
@@ -150,6 +151,16 @@ def test_redis_that_dies_during_a_sign_out_costs_no_cookie(redis_server):
     request = RequestFactory().get("/")
     request.COOKIES[COOKIE] = session.session_key
     assert_outage(middleware(request))
+
+
+def test_what_the_inner_middlewares_put_on_the_503_is_taken_off():
+    def view(request):
+        response = session_outage(request)
+        response.set_cookie("csrftoken", "abc")
+        response.delete_cookie("messages")
+        return response
+
+    assert_outage(run(view))
 
 
 @pytest.mark.parametrize("method", ["load", "save", "create", "delete", "cycle_key", "flush"])
