@@ -35,11 +35,9 @@ class RoomSettingsForm(forms.Form):
 
 
 class AddMemberForm(forms.Form):
-    user = forms.ModelChoiceField(queryset=None, label="Person", empty_label="Choose a person")
-
     def __init__(self, *args: Any, people: QuerySet[User], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["user"].queryset = people  # type: ignore[attr-defined]
+        self.fields["user"] = forms.ModelChoiceField(people, label="Person", empty_label="Choose a person")
 
 
 class MessageForm(forms.Form):

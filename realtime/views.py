@@ -58,7 +58,7 @@ def refusal(request: HttpRequest, error: ChatError, room_id: int | None) -> Http
     status = STATUS.get(error.code, 400)
     if request.headers.get("Accept", "").startswith("application/json"):
         return JsonResponse({"error": error.detail, "code": error.code}, status=status)
-    joinable = Room.objects.directory().filter(pk=room_id).first() if error.code == "no_room" else None
+    joinable = Room.objects.directory().filter(pk=room_id or 0).first() if error.code == "no_room" else None
     return render(request, "realtime/refused.html", {"error": error, "joinable": joinable}, status=status)
 
 

@@ -17,7 +17,7 @@ async function refresh() {
 
 /** Marks the link of the page that is open. */
 export function markCurrent() {
-  for (const link of document.querySelectorAll("#sidebar-lists a")) {
+  for (const link of document.querySelectorAll("#sidebar-lists :is(.room-link, .more-link)")) {
     link.ariaCurrent = link.pathname === location.pathname ? "page" : null;
   }
 }

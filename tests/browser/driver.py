@@ -1,0 +1,96 @@
+"""Chromium for the browser tests and the screenshots: which one, how it is started, and what a page did wrong."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+# A test browser talks to the site under test and to nobody else.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TIMEOUT = 15_000  # ms; the machine may be running the rest of the suite meanwhile
+PASSWORD = "correct horse battery"
+
+
+def chromium() -> str | None:
+    """The path of an installed Chromium, or None."""
+    return next((path for path in map(shutil.which, NAMES) if path), None)
+
+
+@contextmanager
+def started(path: str) -> Iterator[Browser]:
+    expect.set_options(timeout=TIMEOUT)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """One person's browser: a context of its own, and a list of everything its pages complained about."""
+
+    def __init__(self, browser: Browser, url: str, **options: object) -> None:
+        self.url = url
+        self.complaints: list[str] = []
+        self.context: BrowserContext = browser.new_context(base_url=url, **options)  # type: ignore[arg-type]
+        self.context.set_default_timeout(TIMEOUT)
+        self.page: Page = self.context.new_page()
+        self.page.on("console", lambda message: self._heard(message.type, message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(f"{kind} on {self.page.url}: {text}")
+
+    def sign_in_with(self, cookie: str) -> None:
+        name, _, value = cookie.partition("=")
+        self.context.add_cookies([{"name": name, "value": value, "url": self.url}])
+
+    def set_up(self, name: str) -> None:
+        """The first visit: makes the administrator."""
+        self.page.goto("/")
+        self._fill_account(name)
+
+    def sign_up(self, link: str, name: str) -> None:
+        """Follow an invitation link and make an account."""
+        self.page.goto(link)
+        self._fill_account(name)
+
+    def _fill_account(self, name: str) -> None:
+        page = self.page
+        page.get_by_label("Name", exact=False).first.fill(name)
+        page.get_by_label("Email", exact=False).first.fill(f"{name.lower()}@example.org")
+        for field in page.locator("input[type=password]").all():
+            field.fill(PASSWORD)
+        page.locator("main form button").last.click()
+        expect(page.locator("body.shell")).to_be_visible()
+
+    def invite(self) -> str:
+        """Make an invitation link as an administrator."""
+        self.page.goto("/invitations/")
+        self.page.locator("main form button").first.click()
+        return self.page.locator("main .copy-line input, main input[readonly]").first.input_value()
+
+    def write(self, text: str) -> None:
+        self.page.locator(".composer textarea").fill(text)
+        self.page.keyboard.press("Enter")
+
+    def enter(self, room: str) -> None:
+        """Open a room from the directory, joining it first where one is not in it."""
+        self.page.goto("/rooms/")
+        row = self.page.locator(".row", has_text=room)
+        row.get_by_role("link", name="Open").or_(row.get_by_role("button", name="Join")).click()
+        expect(self.page.locator(".timeline")).to_be_visible()
+
+    def messages(self):
+        """The stored messages on the page, pending ones left out."""
+        return self.page.locator('.message:not([data-number=""])')

@@ -1,0 +1,148 @@
+"""Walks every page at a phone's and a desktop's size, light and dark, and writes what it sees as PNG files.
+
+usage: python -m tests.browser.screenshots FOLDER [--log IRC_LOG]
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from tests.site import Site
+
+from .driver import Visitor, chromium, started
+
+SIZES = {"phone": {"width": 360, "height": 780}, "desktop": {"width": 1280, "height": 800}}
+LONG_NAME = "Wolfeschlegelsteinhausenbergerdorff von der Unaussprechlichen-Hohenwarte"
+SAMPLES = [
+    "Good morning! The **release** is out: https://example.org/notes/2026/11?from=chat&to=all#top",
+    "x < y && y > z, and R&D says :-) <3 \\o/",
+    "Steps:\n\n1. fetch\n2. build\n   - with `make`\n   - or by hand\n3. ship",
+    "> The map is not the territory.\n\nQuite so.",
+    "```python\ndef greet(name: str = 'you') -> str:\n    # a comment that explains why\n"
+    '    return f"Hello, {name}! You are number {41 + 1} in a line that is far too long for any narrow screen"\n```',
+    "| room | people |\n| --- | --- |\n| General | 12 |\n| Support | 3 |",
+    "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2,
+    "# A heading\n\nAnd a paragraph that is long enough to show where lines end on a wide screen, because text that "
+    "runs across the whole window is hard to read, which is why it stops at seventy-five characters.",
+]
+
+
+@dataclass
+class Walk:
+    """Pages to look at: (name, address), signed in or not."""
+
+    visitor: Visitor
+    signed_out: list[tuple[str, str]]
+    signed_in: list[tuple[str, str]]
+
+
+def fill(site: Site, browser: Browser, log: Path | None) -> Walk:
+    alice = Visitor(browser, site.url)
+    alice.set_up("Alice")
+    invitation = alice.invite()
+    bob = Visitor(browser, site.url)
+    bob.sign_up(alice.invite(), "Bob")
+    alice.page.goto("/")
+    talk(alice, bob)
+    for name, topic in (("Support", "Questions and answers"), (LONG_NAME[:70], LONG_NAME * 2)):
+        make_room(alice, name, topic)
+    empty = alice.page.url
+    alice.page.goto("/people/")
+    alice.page.get_by_role("button", name="Message Bob").click()
+    direct = alice.page.url
+    pages = [
+        ("room", "/rooms/1/"),
+        ("room-empty", empty),
+        ("room-direct", direct),
+        ("room-settings", "/rooms/1/settings/"),
+        ("room-new", "/rooms/new/"),
+        ("directory", "/rooms/"),
+        ("people", "/people/"),
+        ("person", "/people/2/"),
+        ("profile", "/profile/"),
+        ("invitations", "/invitations/"),
+        ("no-such-room", "/rooms/999/"),
+        ("not-found", "/no/such/page"),
+        ("admin", "/admin/"),
+    ]
+    if log is not None:
+        result = site.manage("import_chat", "--format", "irc", "--room", "Ubuntu", str(log))
+        assert result.returncode == 0, result.stderr
+        alice.enter("Ubuntu")
+        pages.append(("room-imported", alice.page.url))
+    return Walk(
+        alice, [("sign-in", "/accounts/login/"), ("invite", invitation), ("reset", "/accounts/password/reset/")], pages
+    )
+
+
+def talk(alice: Visitor, bob: Visitor) -> None:
+    bob.write("Hello everybody, I am Bob.")
+    for text in SAMPLES:
+        alice.write(text)
+    expect(alice.messages()).to_have_count(len(SAMPLES) + 1)
+    bob.write("Thanks, that is **all** I need.")
+    expect(bob.page.locator(".pending")).to_have_count(0)
+
+
+def make_room(visitor: Visitor, name: str, topic: str) -> None:
+    visitor.page.goto("/rooms/new/")
+    visitor.page.get_by_label("Name").fill(name)
+    visitor.page.get_by_label("Topic (optional)").fill(topic[:250])
+    visitor.page.get_by_role("button", name="Make the room").click()
+    expect(visitor.page.locator(".composer")).to_be_visible()
+
+
+def photograph(browser: Browser, site: Site, walk: Walk, folder: Path) -> list[str]:
+    """One set of pictures a size and colour scheme; returns what the pages complained about."""
+    state = walk.visitor.context.storage_state()
+    complaints = []
+    for size, viewport in SIZES.items():
+        for scheme in ("light", "dark"):
+            look = {"viewport": viewport, "color_scheme": scheme, "timezone_id": "Europe/Berlin"}
+            outside = Visitor(browser, site.url, **look)
+            inside = Visitor(browser, site.url, storage_state=state, **look)
+            for visitor, pages in ((outside, walk.signed_out), (inside, walk.signed_in)):
+                for name, address in pages:
+                    visitor.page.goto(address)
+                    picture(visitor, folder / f"{name}-{size}-{scheme}.png")
+            if size == "phone":
+                inside.page.goto("/rooms/1/")
+                inside.page.locator(".drawer-open").click()
+                picture(inside, folder / f"drawer-{size}-{scheme}.png")
+            complaints += outside.complaints + inside.complaints
+            outside.context.close()
+            inside.context.close()
+    return complaints
+
+
+def picture(visitor: Visitor, path: Path) -> None:
+    visitor.page.wait_for_load_state("networkidle")
+    visitor.page.screenshot(path=path, caret="initial", animations="disabled")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--log", type=Path)
+    options = parser.parse_args()
+    path = chromium()
+    if path is None:
+        sys.exit("No Chromium was found: install Debian's chromium package.")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    site = Site()
+    try:
+        site.start()
+        with started(path) as browser:
+            complaints = photograph(browser, site, fill(site, browser, options.log), options.folder)
+        site.stop()
+    finally:
+        site.remove()
+    complaints = [words for words in complaints if "status of 404" not in words]  # two of the pages are meant to be
+    print("\n".join(complaints) or "No page complained.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""A room in a real browser: what is typed, sent, received and scrolled."""
+
+import json
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.site import Site
+
+from .driver import Visitor
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def room(alice: Visitor) -> str:
+    """The path of a room of this test's own, which Alice has open."""
+    alice.page.goto("/rooms/new/")
+    alice.page.get_by_label("Name").fill(f"Room {uuid4().hex[:8]}")
+    alice.page.get_by_role("button", name="Make the room").click()
+    expect(alice.page.locator(".composer")).to_be_visible()
+    return alice.page.url.removeprefix(alice.url)
+
+
+def join(visitor: Visitor, room: str) -> None:
+    visitor.page.goto(room)
+    visitor.page.locator("main form button").click()
+    expect(visitor.page.locator(".composer")).to_be_visible()
+
+
+def test_text_is_shown_as_it_was_typed(alice: Visitor, room: str):
+    alice.write("<b>x</b> < y && R&D :-) http://example.org/?a=1&b=2#c")
+    text = alice.messages().first.locator(".text")
+    expect(text).to_have_text("<b>x</b> < y && R&D :-) http://example.org/?a=1&b=2#c")
+    expect(text.get_by_role("link")).to_have_attribute("href", "http://example.org/?a=1&b=2#c")
+    expect(text.locator("b")).to_have_count(0)
+
+
+def test_code_is_coloured_and_can_be_copied(alice: Visitor, room: str):
+    alice.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    alice.write("```python\nreturn 1 < 2\n```")
+    block = alice.messages().first.locator(".code-frame")
+    expect(block.locator("span.hl-k")).to_have_text("return")
+    block.hover()
+    block.get_by_role("button", name="Copy").click()
+    expect(block.get_by_role("button", name="Copied")).to_be_visible()
+    assert alice.page.evaluate("navigator.clipboard.readText()").strip() == "return 1 < 2"
+
+
+def test_messages_reach_the_other_at_once_and_stay(alice: Visitor, bob: Visitor, room: str):
+    join(bob, room)
+    alice.write("one")
+    bob.write("two")
+    alice.write("three")
+    for visitor in (alice, bob):
+        expect(visitor.messages().locator(".text")).to_have_text(["one", "two", "three"])
+        expect(visitor.page.locator(".pending")).to_have_count(0)
+
+
+def test_messages_of_one_person_are_grouped_under_one_name(alice: Visitor, bob: Visitor, room: str):
+    join(bob, room)
+    for visitor, text in ((alice, "a"), (alice, "b"), (bob, "c"), (alice, "d")):
+        visitor.write(text)
+        expect(alice.messages().last).to_contain_text(text)
+    heads = [text.split("\n")[-1] for text in alice.page.locator(".message.head").all_inner_texts()]
+    assert heads == ["a", "c", "d"]
+    expect(alice.page.locator(".day")).to_have_count(1)
+
+
+def test_what_is_written_offline_is_kept_and_sent_once(alice: Visitor, bob: Visitor, room: str):
+    join(bob, room)
+    alice.context.set_offline(True)
+    alice.write("written in a tunnel")
+    expect(alice.page.locator(".pending .text")).to_have_text("written in a tunnel")
+    expect(alice.page.locator("#connection")).to_contain_text("Offline: what you type is kept")
+    alice.context.set_offline(False)
+    expect(alice.page.locator(".pending")).to_have_count(0)
+    expect(alice.page.locator("#connection")).to_be_hidden()
+    for visitor in (alice, bob):
+        expect(visitor.messages().locator(".text")).to_have_text(["written in a tunnel"])
+    alice.page.reload()
+    expect(alice.messages().locator(".text")).to_have_text(["written in a tunnel"])
+
+
+def test_a_message_survives_a_reload_before_it_was_sent(alice: Visitor, room: str):
+    blocked = []
+    alice.page.route_web_socket("**/ws/", lambda socket: blocked.append(socket))  # connects to nothing
+    alice.page.reload()
+    alice.write("not lost")
+    expect(alice.page.locator(".pending .text")).to_have_text("not lost")
+    other = alice.context.new_page()  # the same browser, without the blocked socket
+    other.goto(room)
+    expect(other.locator('.message:not([data-number=""]) .text')).to_have_text("not lost")
+    assert blocked
+
+
+def test_a_refused_message_says_why_and_can_be_given_up(alice: Visitor, room: str):
+    def refuse(socket):
+        server = socket.connect_to_server()
+
+        def from_page(text):
+            frame = json.loads(text)
+            if frame["type"] == "message.send":
+                socket.send(json.dumps({"type": "error", "code": "busy", "detail": "Too busy.", "id": frame["id"]}))
+            else:
+                server.send(text)
+
+        socket.on_message(from_page)
+
+    alice.page.route_web_socket("**/ws/", refuse)
+    alice.page.reload()
+    alice.write("nobody wants this")
+    failed = alice.page.locator(".message.failed")
+    expect(failed).to_contain_text("Not sent. Too busy.")
+    failed.get_by_role("button", name="Retry").click()
+    expect(failed).to_contain_text("Not sent. Too busy.")
+    failed.get_by_role("button", name="Discard").click()
+    expect(alice.page.locator(".message")).to_have_count(0)
+    alice.page.reload()
+    expect(alice.page.locator(".message")).to_have_count(0)
+
+
+def message(room: int, number: int) -> dict:
+    zoe = {"id": 99, "name": "Zoe", "initials": "Z", "tint": 1, "avatar": ""}
+    return {
+        "room": room, "number": number, "version": number, "id": f"m{number}", "author": zoe, "kind": "text",
+        "html": f"<p>{number}</p>", "time": f"2026-11-23T01:0{number}:00.000Z",
+    }  # fmt: skip
+
+
+def test_frames_in_any_order_make_the_same_timeline(alice: Visitor, room: str):
+    """Also twice, with a gap that the server is asked to fill."""
+    number = int(room.strip("/").split("/")[-1])
+    asked = []
+
+    def shuffle(socket):
+        server = socket.connect_to_server()
+
+        def from_page(text):
+            if json.loads(text)["type"] == "room.resume":
+                asked.append(text)
+                missed = [message(number, 1), message(number, 2)]
+                answer = {"type": "room.changes", "room": number, "messages": missed, "upto": 2, "more": False}
+                socket.send(json.dumps(answer))
+            else:
+                server.send(text)
+
+        def from_server(text):
+            socket.send(text)
+            if json.loads(text)["type"] == "hello":
+                for n in (3, 1, 3, 5, 4):
+                    socket.send(json.dumps({"type": "message.new", **message(number, n)}))
+
+        socket.on_message(from_page)
+        server.on_message(from_server)
+
+    alice.page.route_web_socket("**/ws/", shuffle)
+    alice.page.reload()
+    expect(alice.messages().locator(".text")).to_have_text(["1", "2", "3", "4", "5"])
+    assert len(asked) == 1
+
+
+def test_scrolling_up_loads_older_messages_and_the_place_is_kept(open_browser: Callable[..., Visitor], site: Site):
+    alice = open_browser("alice")
+    log = site.var / "long-2026-11-20.txt"
+    log.write_text("".join(f"[{9 + n // 60:02}:{n % 60:02}] <writer{n % 7}> line {n}\n" for n in range(260)))
+    imported = site.manage("import_chat", "--format", "irc", "--room", "Long", str(log))
+    assert imported.returncode == 0, imported.stderr
+    alice.enter("Long")
+    timeline = alice.page.locator("#timeline")
+    expect(alice.messages().last).to_contain_text("line 259")
+    expect(alice.messages().last).to_be_in_viewport()
+
+    for _ in range(40):
+        timeline.evaluate("element => element.scrollBy(0, -900)")
+        if alice.page.get_by_text("line 0", exact=True).count():
+            break
+        alice.page.wait_for_timeout(50)
+    expect(alice.messages()).to_have_count(260)
+    numbers = alice.messages().evaluate_all("rows => rows.map((row) => Number(row.dataset.number))")
+    assert numbers == list(range(1, 261))
+
+    place = alice.messages().nth(100)
+    place.scroll_into_view_if_needed()
+    top = place.bounding_box()["y"]
+    bob = open_browser("bob")
+    bob.enter("Long")
+    for text in ("new one", "new two"):
+        bob.write(text)
+    pill = alice.page.locator(".pill")
+    expect(pill).to_have_text("2 new messages")
+    assert abs(place.bounding_box()["y"] - top) < 2
+    pill.click()
+    expect(alice.messages().last).to_be_in_viewport()
+    expect(pill).to_be_hidden()
+
+
+def test_rooms_change_without_a_reload_and_back_works(alice: Visitor, room: str):
+    page = alice.page
+    title = page.title()
+    page.evaluate("window.sameDocument = true")
+    page.get_by_role("link", name="General", exact=True).click()
+    expect(page).to_have_title("General · IntelliColab")
+    alice.write("said in General")
+    expect(alice.messages().last).to_contain_text("said in General")
+    page.go_back()
+    expect(page).to_have_title(title)
+    assert page.url.endswith(room)
+    expect(page.locator(f'.room-link[href="{room}"]')).to_have_attribute("aria-current", "page")
+    alice.write("said after coming back")
+    expect(alice.messages().last).to_contain_text("said after coming back")
+    assert page.evaluate("window.sameDocument")
+
+
+def test_a_draft_waits_for_its_writer(alice: Visitor, room: str):
+    alice.page.locator(".composer textarea").fill("half a thought")
+    alice.page.get_by_role("link", name="General", exact=True).click()
+    expect(alice.page.locator(".composer textarea")).to_have_value("")
+    alice.page.goto(room)
+    expect(alice.page.locator(".composer textarea")).to_have_value("half a thought")
+
+
+def test_a_person_added_to_a_room_finds_it_at_once(alice: Visitor, bob: Visitor, room: str):
+    bob.page.goto("/rooms/")
+    expect(bob.page.locator(f'.room-link[href="{room}"]')).to_have_count(0)
+    alice.page.goto(f"{room}settings/")
+    alice.page.get_by_label("Person").select_option(label="Bob")
+    alice.page.get_by_role("button", name="Add to the room").click()
+    bob.page.locator(f'.room-link[href="{room}"]').click()
+    expect(bob.page.locator(".composer")).to_be_visible()
+    alice.page.goto(room)
+    alice.write("welcome")
+    expect(bob.messages().locator(".text")).to_have_text(["welcome"])
+
+
+def test_everything_can_be_done_with_the_keyboard(alice: Visitor, room: str):
+    page = alice.page
+    page.goto("/rooms/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the main part")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator(".menu > summary")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Your profile")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="Your profile")).to_be_hidden()
+    link = page.locator(f'.room-link[href="{room}"]')
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if link.evaluate("element => element === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator(".composer textarea")).to_be_focused()
+    page.keyboard.type("first line")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("second line")
+    page.keyboard.press("Enter")
+    expect(alice.messages().last).to_contain_text("first line\nsecond line", use_inner_text=True)
+    expect(page.locator(".composer textarea")).to_be_focused()
+
+
+def test_it_works_without_javascript(open_browser: Callable[..., Visitor], alice: Visitor, room: str):
+    plain = open_browser("alice", java_script_enabled=False)
+    plain.page.goto(room)
+    plain.page.locator(".composer textarea").fill("by form")
+    plain.page.get_by_role("button", name="Send").click()
+    expect(plain.messages().locator(".text")).to_have_text(["by form"])
+    expect(alice.messages().locator(".text")).to_have_text(["by form"])
