@@ -207,14 +207,14 @@ def close_stream(response: HttpResponseBase) -> None:
 
 
 async def first_of(*coroutines: Awaitable[None]) -> None:
-    """Run all until one ends, and cancel the rest; raises what the one raised."""
+    """Run all until one ends, and cancel the rest; raises what one raised, the first of them first."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
     for task in tasks:
-        if task in done:
+        if not task.cancelled():
             task.result()

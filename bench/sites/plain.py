@@ -3,6 +3,7 @@
 from typing import Any
 
 import django
+from a2wsgi import WSGIMiddleware
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -49,3 +50,4 @@ urlpatterns = [path("", hello)]
 one_hop = OneHopHandler()
 django_asgi = ASGIHandler()
 wsgi = WSGIHandler()
+bridged = WSGIMiddleware(wsgi)
