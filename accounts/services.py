@@ -88,7 +88,7 @@ def update_profile(
                 row.avatar.name = stored
             row.save(update_fields=["display_name", "bio", "time_zone", "avatar"])
             profile_saved(row)
-    except BaseException:
+    except BaseException:  # whatever it was, the row does not refer to the new file
         avatars.remove(stored)
         raise
     return row
