@@ -87,4 +87,6 @@ def refusal(request: HttpRequest, decision: Decision) -> HttpResponse:
     response["Retry-After"] = str(seconds)
     response["Cache-Control"] = "no-store"
     patch_vary_headers(response, ["Accept"])
+    # Django logs each answer above 399: a flood would fill the disk with lines. The dashboard counts them.
+    response._has_been_logged = True  # type: ignore[attr-defined]
     return response

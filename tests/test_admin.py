@@ -81,7 +81,7 @@ def test_messages_are_found_by_text_author_and_room(admin, room, alice):
 def test_deleted_messages_are_told_apart(admin, room, alice):
     say(alice, room, "stays")
     services.delete_message(alice, say(alice, room, "goes"))
-    deleted = page(admin, "realtime_message_changelist", deleted_at__isempty="0")
+    deleted = page(admin, "realtime_message_changelist", state="yes")
     assert "stays" not in deleted
     assert "1 message" in deleted
 
@@ -94,8 +94,8 @@ def test_rooms_are_found_by_name_topic_and_member(admin, room):
 
 def test_archived_rooms_are_told_apart(admin, room, root):
     services.archive_room(root, services.create_room(root, "Old"))
-    assert ">Old<" in page(admin, "realtime_room_changelist", archived_at__isempty="0")
-    assert ">Old<" not in page(admin, "realtime_room_changelist", archived_at__isempty="1")
+    assert ">Old<" in page(admin, "realtime_room_changelist", state="yes")
+    assert ">Old<" not in page(admin, "realtime_room_changelist", state="no")
 
 
 def fill(people=4, rooms=4, texts=3):
@@ -343,3 +343,10 @@ def test_times_are_kept(admin, room, alice):
     message = services.NewMessage(room.pk, alice.pk, "old", "old text", created_at=at, imported=True)
     services.post_message(message)
     assert "June 1, 2006, 11:22 a.m." in page(admin, "realtime_message_changelist")
+
+
+def test_messages_are_filtered_by_the_kind_of_their_room(admin, room, alice, bob):
+    say(alice, room, "in the open")
+    say(alice, services.open_direct_room(alice, bob), "between us")
+    assert "between us" not in page(admin, "realtime_message_changelist", room_kind="open")
+    assert "between us" in page(admin, "realtime_message_changelist", room_kind="direct")

@@ -257,6 +257,13 @@ def test_on_the_site_a_refusal_is_a_page_under_the_strict_policy(client, db, set
     assert responses[-1].cookies == {}
 
 
+def test_a_flood_does_not_fill_the_log(client, db, settings, caplog):
+    settings.RATELIMIT_REQUESTS = 1
+    client.get("/accounts/login/")
+    assert client.get("/accounts/login/").status_code == 429
+    assert [record for record in caplog.records if record.name == "django.request"] == []
+
+
 def test_on_the_site_health_checks_are_not_limited(client, db, settings):
     settings.RATELIMIT_REQUESTS = 1
     assert [client.get("/healthz").status_code for _ in range(3)] == [200] * 3

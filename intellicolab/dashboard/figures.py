@@ -27,10 +27,10 @@ def share(part: int, whole: int) -> float | None:
     return 100 * part / whole if whole else None
 
 
-def percent(value: float | None) -> str:
-    """A share for reading: never "100 %" for what is not whole, nor "0 %" for what is there."""
+def percent(value: float | None, none: str = "none") -> str:
+    """A share for reading, `none` of nothing. What is not whole is never "100 %", what is there never "0 %"."""
     if value is None:
-        return "none"
+        return none
     if 99.9 < value < 100:
         return "> 99.9 %"
     if 0 < value < 0.1:

@@ -52,7 +52,7 @@ class CacheRow:
 
     @property
     def ratio(self) -> str:
-        return percent(share(self.hits, self.hits + self.misses))
+        return percent(share(self.hits, self.hits + self.misses), "no reads")
 
     @property
     def total_ratio(self) -> str:
@@ -100,7 +100,7 @@ def _add_cache(page: Overview, family: Family) -> None:
     page.tiles += [
         Tile(
             "Cache hit ratio",
-            percent(ratio),
+            percent(ratio, "no reads"),
             exact=f"{hits:,} hits of {reads:,} reads in the last hour",
             note=f"Only {percent(ratio)} of the cache reads of the last hour were hits." if low else _all_time(totals),
             bounds=f"above {HIT_RATIO_LOW:g} %",
