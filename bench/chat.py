@@ -76,16 +76,8 @@ def crowd(job: dict) -> float:
     """Deliveries a second that a crowd counts."""
     common = {"sockets": SOCKETS, "window": WINDOW, "seconds": SECONDS}
     command = ["taskset", "-c", str(CLIENT_CORE), *python("-m", "bench.clients.chat")]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        input=json.dumps({**common, **job}),
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return json.loads(done.stdout)["deliveries"]
+    answer = subprocess.check_output(command, cwd=ROOT, input=json.dumps({**common, **job}), text=True, timeout=120)
+    return json.loads(answer)["deliveries"]
 
 
 def measure_ours(kind: str) -> float:

@@ -3,7 +3,7 @@
 Runs in the bench's own virtual environment, because its WebSocket client (picows) is faster than any server here and
 so is not what is measured. Reads a JSON job from standard input, writes a JSON result.
 
-job: {"url", "origin", "cookies": [..], "sockets", "window", "seconds", "frame": "…{id}…", "marker": "text in a delivery"}
+job: {"url", "origin", "cookies": [..], "sockets", "window", "seconds", "frame": "…{id}…", "marker": "…"}
 """
 
 import asyncio
