@@ -46,7 +46,7 @@ function blank(author, date) {
 export function messageRow(message) {
   const row = blank(message.author, new Date(message.time));
   Object.assign(row.dataset, { number: message.number, version: message.version, id: message.id });
-  row.classList.add(message.kind);
+  row.classList.add(`kind-${message.kind}`);
   const text = row.querySelector(".text");
   if (message.deleted) {
     row.classList.add("deleted");

@@ -183,7 +183,7 @@ export class Timeline {
   #continues(previous, row, date) {
     const gap = date - new Date(previous.dataset.time);
     const samePerson = previous.dataset.author === row.dataset.author;
-    const text = !previous.classList.contains("action") && !row.classList.contains("action");
+    const text = !previous.classList.contains("kind-action") && !row.classList.contains("kind-action");
     return samePerson && text && gap >= 0 && gap <= GROUP;
   }
 
