@@ -45,6 +45,7 @@ def wait_for(condition, seconds=5.0):
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.01)
+    return True
 
 
 def counted(field):
@@ -172,7 +173,7 @@ async def test_works_inside_an_asynchronous_chain(settings):
 def test_counts_for_the_dashboard(visit):
     allowed, refused = counted("allowed"), counted("refused")
     statuses(visit, 5)
-    wait_for(lambda: (counted("allowed") - allowed, counted("refused") - refused) == (3, 2))
+    assert wait_for(lambda: (counted("allowed") - allowed, counted("refused") - refused) == (3, 2))
 
 
 # --- Time ---
@@ -296,7 +297,7 @@ def outage_of(visit, caplog, stop, back):
 def test_a_killed_redis_lets_requests_pass_and_is_found_again(visit, caplog, redis_server):
     caplog.set_level(logging.INFO, "ratelimit")
     outage_of(visit, caplog, redis_server.kill, redis_server.start)
-    wait_for(lambda: visit().status_code == 429)
+    assert wait_for(lambda: visit().status_code == 429)
 
 
 def test_a_paused_redis_lets_requests_pass_and_is_found_again(visit, caplog, redis_server):
@@ -305,7 +306,7 @@ def test_a_paused_redis_lets_requests_pass_and_is_found_again(visit, caplog, red
         outage_of(visit, caplog, redis_server.pause, redis_server.resume)
     finally:
         redis_server.resume()
-    wait_for(lambda: visit().status_code == 429)
+    assert wait_for(lambda: visit().status_code == 429)
 
 
 def test_what_passed_unchecked_is_counted(visit, redis_server):
@@ -313,7 +314,7 @@ def test_what_passed_unchecked_is_counted(visit, redis_server):
     redis_server.kill()
     statuses(visit, 4)
     redis_server.start()
-    wait_for(lambda: counted("failed_open") - before == 4)
+    assert wait_for(lambda: counted("failed_open") - before == 4)
 
 
 def test_an_open_breaker_lets_one_caller_try_in_each_pause():
