@@ -16,9 +16,9 @@ from django.urls import re_path  # noqa: E402
 from realtime.routing import websocket_urlpatterns  # noqa: E402
 
 from . import threads  # noqa: E402
+from .assets import StaticFiles  # noqa: E402
 from .http import OneHopHandler  # noqa: E402
 from .proxies import ProxyHeaders  # noqa: E402
-from .static_files import StaticFiles  # noqa: E402
 
 
 async def lifespan(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -35,7 +35,7 @@ async def no_socket_here(scope: dict[str, Any], receive: Any, send: Any) -> None
     await send({"type": "websocket.close"})
 
 
-sockets = URLRouter([*websocket_urlpatterns, re_path("", no_socket_here)])
+sockets = URLRouter([*websocket_urlpatterns, re_path("", no_socket_here)])  # type: ignore[arg-type]
 application = ProtocolTypeRouter(
     {
         "lifespan": lifespan,

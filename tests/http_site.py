@@ -6,15 +6,16 @@ What happens in the background is written to `events`; `/events` shows it, so th
 import asyncio
 import itertools
 import os
-import tempfile
 import threading
 from collections import Counter
 from contextvars import ContextVar
+from io import BytesIO
 
 import django
 from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.core import signals
+from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path, reverse
 
@@ -67,7 +68,8 @@ def body_size(request: HttpRequest) -> HttpResponse:
 
 
 def form(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"name": request.POST["name"], "size": request.FILES["file"].size})
+    sizes = [len(file.read()) for file in request.FILES.getlist("file")]
+    return JsonResponse({"name": request.POST["name"], "sizes": sizes})
 
 
 def cookies(request: HttpRequest) -> HttpResponse:
@@ -88,7 +90,7 @@ def query(request: HttpRequest) -> HttpResponse:
     return HttpResponse("1")
 
 
-def where(request: HttpRequest) -> HttpResponse:
+def where(request: ASGIRequest) -> HttpResponse:
     return JsonResponse(
         {
             "path_info": request.path_info,
@@ -106,7 +108,7 @@ def context(request: HttpRequest) -> HttpResponse:
     return HttpResponse(before)
 
 
-def bridge(request: HttpRequest) -> HttpResponse:
+def bridge(request: ASGIRequest) -> HttpResponse:
     """From the thread to the loop and back: where does each part run?"""
     mine = threading.get_ident()
 
@@ -185,13 +187,14 @@ def async_stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(aendless() if "endless" in request.GET else athree())
 
 
+class Numbers(BytesIO):
+    def close(self) -> None:
+        super().close()
+        events.append("file closed")
+
+
 def download(request: HttpRequest) -> FileResponse:
-    file = tempfile.TemporaryFile()  # noqa: SIM115  the response closes it
-    file.write(FILE_CONTENT)
-    file.seek(0)
-    response = FileResponse(file, filename="numbers.bin")
-    response._resource_closers.append(lambda: events.append(f"file closed: {file.closed}"))
-    return response
+    return FileResponse(Numbers(FILE_CONTENT), filename="numbers.bin")
 
 
 async def async_view(request: HttpRequest) -> HttpResponse:

@@ -57,7 +57,7 @@ def test_a_unix_socket_s_peer_is_believed_only_when_told():
 @given(peer=st.one_of(addresses, st.text()), forwarded=headers)
 def test_garbage_never_raises(peer, forwarded):
     for proxies in (PROXIES, TrustedProxies(), TrustedProxies.parse(["0.0.0.0/0", "::/0", "unix"])):
-        group(proxies.client(peer, forwarded))
+        assert isinstance(group(proxies.client(peer, forwarded)), str)
 
 
 @examples(deadline=None, max_examples=60)
@@ -103,7 +103,8 @@ def test_a_wrong_setting_is_named(word):
 @examples(deadline=None, max_examples=60)
 @given(text=st.text())
 def test_parse_gives_an_address_or_nothing(text):
-    parse(text)
+    address = parse(text)
+    assert address is None or parse(str(address)) == address
 
 
 # --- The ASGI wrapper ---
@@ -149,4 +150,6 @@ def test_a_unix_socket_s_peer(trusted, client):
 @examples(deadline=None, max_examples=60)
 @given(value=st.binary(), proto=st.binary())
 def test_bytes_of_any_kind_do_no_harm(value, proto):
-    settled([PROXY], (PROXY, 5), (b"x-forwarded-for", value), (b"x-forwarded-proto", proto))
+    scope = settled([PROXY], (PROXY, 5), (b"x-forwarded-for", value), (b"x-forwarded-proto", proto))
+    assert parse(scope["client"][0])
+    assert scope["scheme"] in ("http", "https")

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.management import call_command
 
-from intellicolab.static_files import CHUNK, StaticFiles
+from intellicolab.assets import CHUNK, StaticFiles
 from tests.test_http import Exchange
 
 CSS = b"body { color: black }\n" * 100
