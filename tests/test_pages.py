@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.test import Client
 
+from accounts.models import Installation
 from realtime import services
 from realtime.models import Membership, Message, Room
 from realtime.services import NewMessage
@@ -27,8 +28,6 @@ def client_of():
 
 @pytest.fixture(autouse=True)
 def installed(alice):
-    from accounts.models import Installation
-
     return Installation.objects.create(administrator=alice)
 
 
@@ -42,10 +41,10 @@ def post(room: Room, author, *texts: str) -> None:
     services.post_messages(batch)
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/", "/rooms/", "/rooms/new/", "/people/", "/sidebar", "/rooms/1/", "/rooms/1/messages", "/rooms/1/settings/"],
-)
+ADDRESSES = "/ /rooms/ /rooms/new/ /people/ /sidebar /rooms/1/ /rooms/1/messages /rooms/1/settings/".split()
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
 def test_every_page_asks_strangers_to_sign_in(client, path):
     answer = client.get(path)
     assert answer.status_code == 302
