@@ -1,6 +1,8 @@
 """From an empty installation to two people who talk, and an administrator who sees it in figures."""
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -31,7 +33,7 @@ def figures(page: Page) -> list[float]:
     return [float(number.replace(",", "")) for text in texts for number in re.findall(r"\d[\d,]*\.?\d*", text)]
 
 
-def test_two_people_meet_and_talk(browser: Browser, empty_site: Site):
+def test_two_people_meet_talk_and_outlive_a_crash_of_the_server(browser: Browser, empty_site: Site):
     alice, bob = Visitor(browser, empty_site.url), Visitor(browser, empty_site.url)
 
     alice.set_up("Alice")
@@ -51,3 +53,11 @@ def test_two_people_meet_and_talk(browser: Browser, empty_site: Site):
 
     assert figures(alice.page) != before
     assert alice.complaints + bob.complaints == []
+
+    alice.page.goto("/")
+    expect(alice.messages()).to_have_count(2)
+    os.kill(empty_site.web_pid(), signal.SIGKILL)
+    alice.write("Are you still there?")
+    for visitor in (alice, bob):
+        expect(visitor.messages().locator(".text")).to_have_text(["Hello Bob", "Hello Alice", "Are you still there?"])
+        expect(visitor.page.locator(".pending")).to_have_count(0)

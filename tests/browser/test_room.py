@@ -1,6 +1,7 @@
 """A room in a real browser: what is typed, sent, received and scrolled."""
 
 import json
+import re
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -120,6 +121,16 @@ def test_a_refused_message_says_why_and_can_be_given_up(alice: Visitor, room: st
     expect(alice.page.locator(".message")).to_have_count(0)
     alice.page.reload()
     expect(alice.page.locator(".message")).to_have_count(0)
+
+
+def test_an_ended_session_says_so_and_keeps_what_was_typed(alice: Visitor, room: str):
+    alice.page.route_web_socket("**/ws/", lambda socket: socket.close(code=4001))
+    alice.page.reload()
+    bar = alice.page.locator("#connection")
+    expect(bar).to_contain_text("Your session has ended")
+    expect(bar.get_by_role("link", name="Sign in")).to_have_attribute("href", re.compile("/accounts/login/[?]next="))
+    alice.write("kept")
+    expect(alice.page.locator(".pending .text")).to_have_text("kept")
 
 
 def message(room: int, number: int) -> dict:

@@ -69,7 +69,13 @@ export class Timeline {
 
   /** A page of older messages, oldest first, above what is there. */
   prepend(messages) {
-    this.#keepPlace(() => messages.forEach((message) => this.#insert(message)));
+    const first = this.first ?? Infinity;
+    const rows = messages.filter((message) => message.number < first).map(messageRow);
+    this.#keepPlace(() => {
+      const next = this.#rows()[0];
+      this.#list.prepend(...rows);
+      this.#layOut([...rows, next]);
+    });
   }
 
   /** Everything anew: more happened than was worth replaying. */
