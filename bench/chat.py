@@ -23,7 +23,7 @@ from intellicolab.redis.embedded import EmbeddedServer
 from tests.site import Site
 
 SOCKETS = 200
-WINDOW = 16  # messages on their way at any moment
+WINDOW = 64  # messages on their way at any moment: enough that no server waits for the next one
 SECONDS = 4.0
 ROUNDS = 3
 SERVER_CORE, CLIENT_CORE = 0, 1

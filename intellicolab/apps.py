@@ -6,4 +6,4 @@ class IntellicolabConfig(AppConfig):
     verbose_name = "IntelliColab"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401, PLC0415  system checks register when imported
+        from . import checks  # noqa: F401  system checks register when imported

@@ -1,4 +1,5 @@
-"""Daphne with what it leaves out of a streamed answer: waiting for a slow reader, and cutting off what broke.
+"""Daphne with cheaper frames, and with what it leaves out of a streamed answer: waiting for a slow reader, and cutting
+off what broke.
 
 Its own `send` never waits, so a slow reader's whole answer would lie in memory. And where a stream raises after its
 first part, its periodic check raises too and never runs again: the client waits for ever, and so does the memory of
@@ -9,7 +10,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from daphne import server
+from daphne import server, ws_protocol
 from daphne.http_protocol import WebRequest
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -29,12 +30,28 @@ class Server(server.Server):
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         """Hand the message to the protocol; for a part of a stream, returns when the reader keeps up."""
+        if message["type"] != "http.response.body":
+            return await super().handle_reply(protocol, message)
         more = message.get("more_body", False)
-        if isinstance(protocol, WebRequest) and message["type"] == "http.response.body":
-            watch(protocol, more)
+        watch(protocol, more)
         await super().handle_reply(protocol, message)
         if more and protocol.producer:
             await protocol.producer.low.wait()
+        return None
+
+
+class WebSocketProtocol(ws_protocol.WebSocketProtocol):
+    """Daphne's, without the line that Autobahn formats and colours for each frame, and then drops unlogged."""
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        if sync or chopsize or self.send_queue or self.state != self.STATE_OPEN:
+            super().sendData(data, sync, chopsize)
+        else:
+            self.transport.write(data)
+            self.trafficStats.outgoingOctetsWireLevel += len(data)
+
+
+ws_protocol.WebSocketFactory.protocol = WebSocketProtocol
 
 
 @implementer(IPushProducer)

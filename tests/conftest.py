@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from intellicolab.redis.client import Role, client, close
+from intellicolab.redis.counters import counters
 from intellicolab.redis.embedded import EmbeddedServer
 
 from .site import Site
@@ -20,6 +21,7 @@ def redis_server() -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(settings.REDIS_DIR)
     server.start()
     yield server
+    counters.stop()
     close()
     server.stop()
 

@@ -146,7 +146,11 @@ class Site:
         return self.process.wait(60)
 
     def remove(self) -> None:
+        """End whatever still runs, and only then take its folder away: Valkey won't end before it has saved there."""
         if self.process is not None and self.process.poll() is None:
+            children = self.children()
             self.process.kill()
             self.process.wait()
+            for child in psutil.wait_procs(children, timeout=10)[1]:
+                child.kill()
         shutil.rmtree(self.var, ignore_errors=True)

@@ -73,6 +73,7 @@ def test_a_second_start_finds_the_data_of_the_first(own_site):
     assert site.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_killed_web_process_and_a_killed_redis_come_back(own_site):
     site = own_site().start()
     web, redis = site.web_pid(), site.redis_pid()
@@ -83,6 +84,7 @@ def test_a_killed_web_process_and_a_killed_redis_come_back(own_site):
     assert site.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children with their parent only on Linux")
 def test_a_killed_supervisor_leaves_nothing_behind(own_site):
     site = own_site().start()

@@ -15,7 +15,7 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-def decode(data: bytes, type: object = object) -> object:  # noqa: A002
+def decode(data: bytes, type: object = object) -> object:
     """The value of the given type. Raises CodecError when the bytes are not JSON or not of that type."""
     try:
         if type is object:

@@ -34,7 +34,7 @@ READY_SECONDS = 60.0
 
 class Command(BaseCommand):
     help = "Start IntelliColab: Redis, migrations, static files and the web server."
-    requires_system_checks: list[str] = []  # they run once what they ask is known to be there, in `prepare`
+    requires_system_checks: list[str] = []  # they run once what they ask is known to be there
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
@@ -51,6 +51,7 @@ class Command(BaseCommand):
         check_var()
         with ExitStack() as running:
             redis = start_redis(running)
+            self.check(display_num_errors=False)
             prepare()
             web = self._start_web(running, host, address[1], server)
             self._supervise(stop, redis, web, address)
@@ -147,8 +148,7 @@ def check_redis(role: Role, variable: str) -> None:
 
 
 def prepare() -> None:
-    """Checks, migrations and static files. Raises CommandError when the database does not answer."""
-    call_command("check", verbosity=0)
+    """Migrations and static files. Raises CommandError when the database does not answer."""
     try:
         call_command("migrate", interactive=False, verbosity=0)
     except DatabaseError as error:
