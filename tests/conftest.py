@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 
-from intellicolab.redis.client import Role, client, close
+from intellicolab.redis.client import Role, aclose, client, close
 from intellicolab.redis.counters import counters
 from intellicolab.redis.embedded import EmbeddedServer
 
@@ -72,6 +72,13 @@ def bob(db, make_user):
 @pytest.fixture
 def charlie(db, make_user):
     return make_user("charlie")
+
+
+@pytest.fixture
+async def async_redis():
+    """For tests that use async clients: disconnects the loop's pools while the loop still runs."""
+    yield
+    await aclose()
 
 
 @pytest.fixture(autouse=True)

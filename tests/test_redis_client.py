@@ -25,7 +25,7 @@ def test_connections_carry_a_name_that_the_server_shows():
     assert client(Role.STATE).client_getname() == "intellicolab-state-command"
 
 
-async def test_async_clients_belong_to_their_loop():
+async def test_async_clients_belong_to_their_loop(async_redis):
     assert await async_client(Role.STATE).ping()
     other = await asyncio.to_thread(lambda: asyncio.run(other_pool()))
     assert other is not async_client(Role.STATE).connection_pool

@@ -36,7 +36,7 @@ def test_a_script_is_loaded_again_after_the_server_forgot_it(script):
     assert state.script_exists(script.sha) == [True]
 
 
-async def test_a_script_runs_async_too(script):
+async def test_a_script_runs_async_too(script, async_redis):
     assert await script.call_async(async_client(Role.STATE), ["n"], [2]) == 2
     assert await script.call_async(async_client(Role.STATE), ["n"], [2]) == 4
 

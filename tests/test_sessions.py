@@ -13,7 +13,7 @@ from django.test import RequestFactory
 from accounts.middleware import SessionMiddleware
 from accounts.sessions import SessionStore, SessionUnavailable
 from intellicolab.errors import session_outage
-from intellicolab.redis.client import Role, aclose
+from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
 
 from .conftest import PASSWORD
@@ -233,14 +233,7 @@ def test_a_page_that_reads_no_session_does_not_vary_on_the_cookie():
 # --- Async -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def loop():
-    """The asyncio clients belong to the test's event loop and end with it."""
-    yield
-    await aclose()
-
-
-async def test_async_and_sync_share_a_session(loop):
+async def test_async_and_sync_share_a_session(async_redis):
     session = SessionStore()
     await session.aset("colour", "green")
     await session.asave()
@@ -257,13 +250,13 @@ async def test_async_and_sync_share_a_session(loop):
         await again.asave()
 
 
-async def test_an_unknown_key_is_given_up_in_async_code(loop):
+async def test_an_unknown_key_is_given_up_in_async_code(async_redis):
     session = SessionStore("u" * 32)
     assert await session.aload() == {}
     assert session.session_key is None
 
 
-async def test_no_async_method_swallows_an_outage(redis_server, loop):
+async def test_no_async_method_swallows_an_outage(redis_server, async_redis):
     session = SessionStore(saved_session(colour="green").session_key)
     await session.aset("colour", "blue")
     redis_server.kill()

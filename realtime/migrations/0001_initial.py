@@ -20,9 +20,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 (
                     "kind",
@@ -63,18 +61,14 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("number", models.PositiveBigIntegerField()),
                 ("version", models.PositiveBigIntegerField()),
                 ("client_id", models.CharField(max_length=64)),
                 (
                     "kind",
-                    models.CharField(
-                        choices=[("text", "Message"), ("action", "Action")], default="text", max_length=8
-                    ),
+                    models.CharField(choices=[("text", "Message"), ("action", "Action")], default="text", max_length=8),
                 ),
                 (
                     "format",
@@ -111,9 +105,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 (
                     "role",
@@ -153,9 +145,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     models.Q(("direct_key__isnull", False), ("kind", "direct")),
-                    models.Q(
-                        models.Q(("kind", "direct"), _negated=True), models.Q(("name", ""), _negated=True)
-                    ),
+                    models.Q(models.Q(("kind", "direct"), _negated=True), models.Q(("name", ""), _negated=True)),
                     _connector="OR",
                 ),
                 name="room_is_named_or_direct",
