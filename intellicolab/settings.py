@@ -318,6 +318,7 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"without_outages": {"()": "intellicolab.redis.logs.WithoutOutages"}},
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
@@ -326,6 +327,7 @@ LOGGING = {
         "accounts": {"level": LOG_LEVEL},
         "ratelimit": {"level": LOG_LEVEL},
         "realtime": {"level": LOG_LEVEL},
+        "channels_redis.pubsub": {"filters": ["without_outages"]},
         "django.server": {"level": LOG_LEVEL},
     },
 }

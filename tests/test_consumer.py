@@ -262,7 +262,9 @@ async def test_who_left_a_room_is_told_on_every_device_and_hears_no_more_of_it(p
         await socket.disconnect()
 
 
-async def test_messages_arrive_while_redis_is_away_and_nothing_is_doubled_after(people, open_socket, hub, redis_server):
+async def test_messages_arrive_while_redis_is_away_and_nothing_is_doubled_after(
+    people, open_socket, hub, redis_server, caplog
+):
     alice, bob, room = people
     first, second = await open_socket(alice), await open_socket(bob)
     await first.hello()
@@ -275,6 +277,7 @@ async def test_messages_arrive_while_redis_is_away_and_nothing_is_doubled_after(
     await first.say(room, "back again", "id-2")
     assert (await second.frame("message.new"))["number"] == 2
     assert await second.receive_nothing(timeout=0.3)
+    assert not [record for record in caplog.records if record.exc_info]  # an outage is a line, not a traceback a second
     await first.disconnect()
     await second.disconnect()
 
