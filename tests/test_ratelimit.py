@@ -159,7 +159,7 @@ def test_the_user_is_never_read(settings):
     assert [middleware(request).status_code for _ in range(2)] == [200, 429]
 
 
-async def test_works_inside_an_asynchronous_chain(settings):
+async def test_works_inside_an_asynchronous_chain(settings, async_redis):
     settings.RATELIMIT_REQUESTS = 2
 
     async def answer(request):
