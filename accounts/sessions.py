@@ -14,8 +14,10 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.core.cache import caches
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from intellicolab.redis import codec
+from intellicolab.redis.breaker import Breaker
 from intellicolab.redis.client import Role, async_client
 
 logger = logging.getLogger("accounts")
@@ -25,12 +27,22 @@ class SessionUnavailable(Exception):
     """The session store did not answer; nothing is known about who is signed in."""
 
 
+# For a server that hangs, not for one that refuses: that costs no time, and is found again at once.
+breaker = Breaker("Sessions", "pages that need one are answered with 503")
+
+
 @contextmanager
 def outages_told() -> Iterator[None]:
+    """Turns an outage into SessionUnavailable. While the server hangs, one caller a second waits for it, not each."""
+    if not breaker.ready():
+        raise SessionUnavailable("the session store does not answer")
     try:
         yield
     except (RedisError, OSError) as error:
+        if isinstance(error, RedisTimeout):
+            breaker.failed(error)
         raise SessionUnavailable(str(error)) from error
+    breaker.succeeded()
 
 
 class SessionStore(SessionBase):

@@ -6,9 +6,9 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from intellicolab.redis import keys, scripts
+from intellicolab.redis.breaker import Breaker
 from intellicolab.redis.client import Purpose, Role, async_client, client
 
-from .breaker import Breaker
 from .rules import Decision, Rule
 
 _fixed_window = scripts.load(Path(__file__).parent, "fixed_window")
@@ -18,7 +18,7 @@ class Limiter:
     """Fixed windows for any rule and identity. Sync and async callers share keys, script and breaker."""
 
     def __init__(self, name: str = "Rate limits") -> None:
-        self.breaker = Breaker(name)
+        self.breaker = Breaker(name, "requests pass without a limit")
 
     def check(self, rule: Rule, identity: str) -> Decision | None:
         """Count one request; None when Redis gives no answer within 0.1 s or is known to be away."""

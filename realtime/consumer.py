@@ -18,19 +18,13 @@ from intellicolab.threads import run
 from . import frames, queries
 from .authentication import is_same_origin, person_of
 from .committer import committer
-from .errors import CODES, ChatError
+from .errors import CODES, FLOOD, SIGNED_OUT, TRY_LATER, ChatError
 from .frames import BadFrame, ClientFrame, Join, Ping, Resume, Send
 from .hub import Hub
 from .outlet import Outlet
-from .publisher import person_topic, room_topic
 from .services import NewMessage, Posted
 
 logger = logging.getLogger("realtime")
-
-SIGNED_OUT = 4001  # no session, or it has ended: sign in, don't reconnect
-FLOOD = 4008  # too many bad frames
-TOO_SLOW = 4009  # more waits for this socket than it can read: reconnect and resume
-TRY_LATER = 1013  # RFC 6455 registry: the session store or the database does not answer
 
 BAD_FRAMES = 20  # within BAD_SECONDS; a faulty client makes one now and then, a hostile one many
 BAD_SECONDS = 10.0
@@ -47,7 +41,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._bad: list[float] = []
         self._unanswered = 0
-        self.outlet = Outlet(send, on_overflow=partial(self._close_soon, TOO_SLOW))
+        self.outlet = Outlet(send, hang_up=self._close_soon)
         try:
             await super().__call__(scope, receive, send)
         finally:  # however it ended, a crash of ours included: a hub must not keep a socket that is gone
@@ -81,22 +75,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.close(SIGNED_OUT)
             return
         self.user_id = user.pk
-        await self._listen(await run(queries.versions_of, user.pk))
+        await Hub.here().enter(self.outlet, user.pk, await run(queries.versions_of, user.pk))
         # Read again now that the rooms are followed: a change in between is in these versions or comes as a frame.
         versions = await run(queries.versions_of, user.pk)
         Hub.here().began(versions)
         self.outlet.release(frames.hello(user.pk, versions, settings.MESSAGE_MAX_LENGTH))
 
-    async def _listen(self, rooms: dict[int, int]) -> None:
-        topics: dict[str, int | None] = {person_topic(self.user_id): None}
-        topics.update({room_topic(room_id): room_id for room_id in rooms})
-        await Hub.here().join(self.outlet, topics)
-
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         raise StopConsumer
 
     def _close_soon(self, code: int) -> None:
-        self.outlet.close()
         task = asyncio.ensure_future(self.close(code))
         self._closing = task  # the loop keeps only weak references to tasks
 
@@ -150,7 +138,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Follow a room entered since the socket was opened. The database says whether one is in it."""
         if not await run(queries.is_member, self.user_id, frame.room):
             raise ChatError("no_room")
-        await Hub.here().join(self.outlet, {room_topic(frame.room): frame.room})
+        await Hub.here().follow(self.outlet, [frame.room])
         version = await run(queries.last_version, frame.room)
         Hub.here().began({frame.room: version})
         self.outlet.push(frames.joined(frame.room, version))
@@ -169,4 +157,4 @@ class ChatConsumer(AsyncWebsocketConsumer):
         now = time.monotonic()
         self._bad = [then for then in self._bad if now - then < BAD_SECONDS] + [now]
         if len(self._bad) > BAD_FRAMES:
-            self._close_soon(FLOOD)
+            self.outlet.hang_up(FLOOD)

@@ -32,3 +32,10 @@ CODES = {
     "bad_field": "A field is missing or of the wrong kind.",
     "too_large": "The frame is too large.",
 }
+
+
+# Codes with which the server closes a socket (RFC 6455, section 7.4: 4000 and above are the application's).
+SIGNED_OUT = 4001  # no session, or it has ended: sign in, don't reconnect
+FLOOD = 4008  # too many bad frames
+TOO_SLOW = 4009  # more waits for this socket than it can read: reconnect and resume
+TRY_LATER = 1013  # the session store or the database does not answer

@@ -3,13 +3,13 @@
 It holds one layer membership a topic, not one a socket, so Redis delivers a message once to each process. It keeps
 the last version delivered to each room: an older batch is dropped, an early one is held for a moment, and a gap is
 read once from the database for all sockets of the room. Every two seconds it compares all its rooms with the database,
-so what Redis lost, or never got, arrives too.
+so what Redis lost, or never got, arrives too: messages, and that somebody was let into a room or is in it no more.
 """
 
 import asyncio
 import logging
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,9 @@ from redis.exceptions import RedisError
 from intellicolab.threads import run
 
 from . import frames, queries
+from .errors import SIGNED_OUT
 from .outlet import Outlet
-from .publisher import room_topic
+from .publisher import person_topic, room_topic
 
 logger = logging.getLogger("realtime")
 
@@ -35,6 +36,7 @@ class Topic:
 
     name: str
     room_id: int | None = None
+    person_id: int | None = None
     version: int | None = None
     outlets: set[Outlet] = field(default_factory=set)
     early: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -70,10 +72,16 @@ class Hub:
 
     # --- Who listens -----------------------------------------------------------------------------------------------
 
-    async def join(self, outlet: Outlet, topics: dict[str, int | None]) -> None:
-        """Let a socket hear these topics (name → room id, None for a person's); what comes from now on reaches it."""
+    async def enter(self, outlet: Outlet, user_id: int, room_ids: Iterable[int]) -> None:
+        """Let a person's socket hear their own news and these rooms; what comes from now on reaches it."""
         self._start()
-        await self._subscribe_all([self._add(outlet, name, room_id) for name, room_id in topics.items()])
+        person = self._add(outlet, Topic(person_topic(user_id), person_id=user_id))
+        await self._subscribe_all([person, *self._add_rooms(outlet, room_ids)])
+
+    async def follow(self, outlet: Outlet, room_ids: Iterable[int]) -> None:
+        """Let a socket hear these rooms, too."""
+        self._start()
+        await self._subscribe_all(self._add_rooms(outlet, room_ids))
 
     def began(self, versions: dict[int, int]) -> None:
         """Rooms stand at these versions: those the hub has just begun to follow count from here."""
@@ -105,10 +113,13 @@ class Hub:
         self._topics.clear()
         await self._layer.flush()
 
-    def _add(self, outlet: Outlet, name: str, room_id: int | None) -> Topic:
-        topic = self._topics.setdefault(name, Topic(name, room_id))
+    def _add_rooms(self, outlet: Outlet, room_ids: Iterable[int]) -> list[Topic]:
+        return [self._add(outlet, Topic(room_topic(room_id), room_id=room_id)) for room_id in room_ids]
+
+    def _add(self, outlet: Outlet, fresh: Topic) -> Topic:
+        topic = self._topics.setdefault(fresh.name, fresh)
         topic.outlets.add(outlet)
-        self._heard.setdefault(outlet, set()).add(name)
+        self._heard.setdefault(outlet, set()).add(topic.name)
         return topic
 
     async def _drop(self, topic: Topic) -> None:
@@ -232,6 +243,7 @@ class Hub:
 
     async def _heal_round(self) -> None:
         await self._subscribe_all(list(self._topics.values()))
+        await self._heal_people()
         rooms = {topic.room_id: topic for topic in self._topics.values() if topic.room_id is not None}
         if not rooms:
             return
@@ -239,3 +251,33 @@ class Hub:
         for room_id, topic in rooms.items():
             if topic.version is not None and versions.get(room_id, 0) > topic.version and topic.healing is None:
                 await self._heal(topic)
+
+    async def _heal_people(self) -> None:
+        """Membership is the authority, and news of a change may be lost: what each socket hears is compared with it."""
+        people = {topic.person_id: topic for topic in self._topics.values() if topic.person_id is not None}
+        if not people:
+            return
+        # Before the query: a room that is entered while it runs is not in its answer, and must not be left for that.
+        heard = {outlet: self._rooms_heard(outlet) for topic in people.values() for outlet in topic.outlets}
+        allowed = await run(queries.rooms_by_person, list(people))
+        for person_id, topic in people.items():
+            for outlet in topic.outlets & heard.keys():
+                if person_id in allowed:
+                    await self._match(outlet, heard[outlet], allowed[person_id])
+                else:
+                    outlet.hang_up(SIGNED_OUT)
+
+    async def _match(self, outlet: Outlet, heard: set[int], allowed: set[int]) -> None:
+        for room_id in heard - allowed:
+            await self.leave(outlet, room_topic(room_id))
+            outlet.push(frames.removed(room_id))
+        missed = allowed - self._rooms_heard(outlet)
+        if missed and outlet in self._heard:
+            await self.follow(outlet, missed)
+            self.began(await run(queries.versions, list(missed)))
+            for room_id in missed:
+                outlet.push(frames.added(room_id))
+
+    def _rooms_heard(self, outlet: Outlet) -> set[int]:
+        topics = (self._topics[name] for name in self._heard.get(outlet, ()))
+        return {topic.room_id for topic in topics if topic.room_id is not None}

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
+from .errors import TOO_SLOW
+
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 # Bytes that may wait for one socket. A client that is this far behind gets the room faster by resuming than by
@@ -18,12 +20,12 @@ class Outlet:
 
     A send that completes at once, as Daphne's always does and uvicorn's does until the socket's buffer is full, costs
     no task. One that has to wait goes on in a task, and what comes meanwhile queues behind it. When more than
-    MAX_WAITING_BYTES wait, `on_overflow` is called once and nothing more is sent.
+    MAX_WAITING_BYTES wait, the socket is hung up with TOO_SLOW.
     """
 
-    def __init__(self, send: Send, on_overflow: Callable[[], None]) -> None:
+    def __init__(self, send: Send, hang_up: Callable[[int], None]) -> None:
         self._send = send
-        self._on_overflow = on_overflow
+        self._hang_up = hang_up
         self._queue: deque[str] = deque()
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
@@ -46,6 +48,12 @@ class Outlet:
         for frame in [first, *held]:
             self.push(frame)
 
+    def hang_up(self, code: int) -> None:
+        """Send nothing more and have the socket closed with this code; a second call does nothing."""
+        if not self.closed:
+            self.close()
+            self._hang_up(code)
+
     def close(self) -> None:
         self.closed = True
         self._queue.clear()
@@ -67,8 +75,7 @@ class Outlet:
         self._queue.append(frame)
         self._bytes += len(frame)
         if self._bytes > MAX_WAITING_BYTES:
-            self.close()
-            self._on_overflow()
+            self.hang_up(TOO_SLOW)
 
     async def _finish(self, sending: Awaitable[None]) -> None:
         try:

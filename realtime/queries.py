@@ -139,6 +139,15 @@ def changes_since(room_id: int, version: int, limit: int = RESUME_PAGE) -> Chang
     return Changes(frames.messages(rows), upto, more)
 
 
+def rooms_by_person(user_ids: Iterable[int]) -> dict[int, set[int]]:
+    """{user id: ids of their rooms}, for those of them that are still active."""
+    active = User.objects.filter(pk__in=list(user_ids), is_active=True)
+    rooms: dict[int, set[int]] = {user_id: set() for user_id in active.values_list("pk", flat=True)}
+    for user_id, room_id in Membership.objects.filter(user__in=rooms).values_list("user_id", "room_id"):
+        rooms[user_id].add(room_id)
+    return rooms
+
+
 def is_member(user_id: int, room_id: int) -> bool:
     return Membership.objects.filter(user=user_id, room=room_id, user__is_active=True).exists()
 

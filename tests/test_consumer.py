@@ -11,7 +11,7 @@ from channels.testing import WebsocketCommunicator
 from django.test import Client
 
 from intellicolab import threads
-from realtime import consumer, frames, services
+from realtime import consumer, errors, frames, services
 from realtime.committer import committer
 from realtime.hub import Hub
 from realtime.models import Message, Room
@@ -188,13 +188,13 @@ async def test_a_flood_of_bad_frames_closes_the_socket(people, open_socket, hub)
     await socket.hello()
     for _ in range(consumer.BAD_FRAMES + 1):
         await socket.send_to(text_data="x")
-    assert await socket.closed_with() == consumer.FLOOD
+    assert await socket.closed_with() == errors.FLOOD
 
 
 async def test_who_is_not_signed_in_is_told_so(people, open_socket, hub):
     socket = await open_socket(None)
     assert (await socket.connect(timeout=WAIT))[0]
-    assert await socket.closed_with() == consumer.SIGNED_OUT
+    assert await socket.closed_with() == errors.SIGNED_OUT
 
 
 async def test_a_deactivated_person_is_not_signed_in(people, open_socket, hub):
@@ -203,7 +203,7 @@ async def test_a_deactivated_person_is_not_signed_in(people, open_socket, hub):
     alice.is_active = False
     await threads.run(alice.save)
     assert (await socket.connect(timeout=WAIT))[0]
-    assert await socket.closed_with() == consumer.SIGNED_OUT
+    assert await socket.closed_with() == errors.SIGNED_OUT
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", f"http://{HOST}:8001", "null", ""])
@@ -216,7 +216,7 @@ async def test_while_the_session_store_is_away_the_client_is_told_to_try_later(p
     socket = await open_socket(people[0])
     await asyncio.to_thread(redis_server.kill)
     assert (await socket.connect(timeout=WAIT))[0]
-    assert await socket.closed_with() == consumer.TRY_LATER
+    assert await socket.closed_with() == errors.TRY_LATER
 
 
 async def test_resume_tells_what_changed(people, open_socket, hub):
@@ -260,6 +260,31 @@ async def test_who_left_a_room_is_told_on_every_device_and_hears_no_more_of_it(p
     assert await second.receive_nothing(timeout=0.01)
     for socket in (staying, first, second):
         await socket.disconnect()
+
+
+async def test_what_redis_lost_of_leaving_and_entering_is_found_in_the_database(people, open_socket, hub, redis_server):
+    alice, bob, room = people
+    socket = await open_socket(bob)
+    await socket.hello()
+    await asyncio.to_thread(redis_server.kill)
+    await threads.run(services.leave_room, bob, room)
+    other = await threads.run(services.create_room, alice, "Other")
+    await threads.run(services.join_room, bob, other)
+    assert (await socket.frame("room.removed"))["room"] == room.pk
+    assert (await socket.frame("room.added"))["room"] == other.pk
+    await threads.run(services.post_message, NewMessage(room.pk, alice.pk, "id-1", "he is gone"))
+    await threads.run(services.post_message, NewMessage(other.pk, alice.pk, "id-2", "he is here"))
+    assert (await socket.frame("message.new"))["html"] == "<p>he is here</p>"
+    await socket.disconnect()
+
+
+async def test_a_person_who_is_deactivated_is_signed_out_of_open_sockets(people, open_socket, hub):
+    _, bob, _ = people
+    socket = await open_socket(bob)
+    await socket.hello()
+    bob.is_active = False
+    await threads.run(bob.save)
+    assert await socket.closed_with() == errors.SIGNED_OUT
 
 
 async def test_messages_arrive_while_redis_is_away_and_nothing_is_doubled_after(
@@ -346,5 +371,5 @@ def test_every_error_code_of_a_frame_is_documented():
 
 def test_every_close_code_is_documented():
     table = PROTOCOL.partition("### Close codes")[2]
-    for code in (consumer.SIGNED_OUT, consumer.FLOOD, consumer.TOO_SLOW, consumer.TRY_LATER):
+    for code in (errors.SIGNED_OUT, errors.FLOOD, errors.TOO_SLOW, errors.TRY_LATER):
         assert f"| {code} |" in table

@@ -22,7 +22,8 @@ class Listener:
 
     def __init__(self):
         self.frames = []
-        self.outlet = Outlet(self.send, lambda: None)
+        self.codes = []
+        self.outlet = Outlet(self.send, self.codes.append)
         self.outlet.release("hello")
 
     async def send(self, message):
@@ -56,7 +57,7 @@ async def hub():
 
 async def follow(hub, room, version):
     listener = Listener()
-    await hub.join(listener.outlet, {room_topic(room.pk): room.pk})
+    await hub.follow(listener.outlet, [room.pk])
     hub.began({room.pk: version})
     return listener
 

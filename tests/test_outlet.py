@@ -2,6 +2,7 @@
 
 import asyncio
 
+from realtime.errors import TOO_SLOW
 from realtime.outlet import MAX_WAITING_BYTES, Outlet
 
 
@@ -22,8 +23,8 @@ class Server:
         self.sent.append(message["text"])
 
 
-def open_outlet(server, on_overflow=lambda: None):
-    outlet = Outlet(server.send, on_overflow)
+def open_outlet(server, hang_up=lambda code: None):
+    outlet = Outlet(server.send, hang_up)
     outlet.release("hello")
     return outlet
 
@@ -35,7 +36,7 @@ async def settle():
 
 async def test_what_comes_before_hello_waits_for_it():
     server = Server()
-    outlet = Outlet(server.send, lambda: None)
+    outlet = Outlet(server.send, lambda code: None)
     outlet.push("early")
     assert server.sent == []
     outlet.release("hello")
@@ -67,13 +68,13 @@ async def test_a_socket_that_waits_keeps_its_order():
 
 
 async def test_a_slow_socket_is_bounded_in_bytes_then_told_to_resume():
-    server, overflows = Server(), []
-    outlet = open_outlet(server, lambda: overflows.append(1))
+    server, codes = Server(), []
+    outlet = open_outlet(server, codes.append)
     server.reading.clear()
     frame = "x" * 1024
     for _ in range(2 * MAX_WAITING_BYTES // len(frame)):
         outlet.push(frame)
-    assert overflows == [1]
+    assert codes == [TOO_SLOW]
     assert outlet.closed
     server.reading.set()
     await settle()

@@ -10,10 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from intellicolab.redis import keys
+from intellicolab.redis.breaker import Breaker
 from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
 from intellicolab.redis.counters import counters, totals
-from ratelimit.breaker import Breaker
 from ratelimit.identity import address_identity
 from ratelimit.limiter import Limiter
 from ratelimit.middleware import RateLimitMiddleware
@@ -290,7 +290,7 @@ def outage_of(visit, caplog, stop, back):
     assert time.monotonic() - start < 1.5, "200 requests in an outage cost more than a few timeouts"
     back()
     wait_for(lambda: [record for record in caplog.records if "answers again" in record.message] or not visit())
-    lines = [record.levelname for record in caplog.records if record.name == "ratelimit"]
+    lines = [record.levelname for record in caplog.records if record.message.startswith("Rate limits:")]
     assert lines == ["ERROR", "INFO"]
 
 
@@ -318,7 +318,7 @@ def test_what_passed_unchecked_is_counted(visit, redis_server):
 
 
 def test_an_open_breaker_lets_one_caller_try_in_each_pause():
-    breaker = Breaker("test", pause=0.05)
+    breaker = Breaker("test", "nothing happens", pause=0.05)
     breaker.failed(OSError("gone"))
     assert not breaker.ready()
     wait_for(breaker.ready)

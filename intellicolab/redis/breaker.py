@@ -9,16 +9,20 @@ import logging
 import threading
 import time
 
-logger = logging.getLogger("ratelimit")
+logger = logging.getLogger("intellicolab.redis")
 
 PAUSE = 1.0  # seconds between two attempts
 
 
 class Breaker:
-    """Thread-safe. Ask `ready()` before a call and report it with `succeeded()` or `failed(error)`."""
+    """Thread-safe. Ask `ready()` before a call and report it with `succeeded()` or `failed(error)`.
 
-    def __init__(self, name: str, pause: float = PAUSE) -> None:
+    `name` and `meanwhile` are for the log: who asks, and what happens while nobody answers.
+    """
+
+    def __init__(self, name: str, meanwhile: str, pause: float = PAUSE) -> None:
         self._name = name
+        self._meanwhile = meanwhile
         self._pause = pause
         self._lock = threading.Lock()
         self._open = False
@@ -37,11 +41,11 @@ class Breaker:
 
     def succeeded(self) -> None:
         if self._open and self._change(is_open=False):
-            logger.info("%s: Redis answers again; limits are enforced", self._name)
+            logger.info("%s: Redis answers again", self._name)
 
     def failed(self, error: BaseException) -> None:
         if self._change(is_open=True):
-            logger.error("%s: Redis gives no answer (%s); requests pass without a limit", self._name, error)
+            logger.error("%s: Redis gives no answer (%s); %s", self._name, error, self._meanwhile)
 
     def _change(self, *, is_open: bool) -> bool:
         with self._lock:
