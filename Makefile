@@ -19,13 +19,14 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+	TEST_DATABASE=postgres $(BIN)/python -m pytest -n $(WORKERS) -m "database and slow"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
-		PUBLIC_URL=https://chat.example.org \
+		PUBLIC_URL=https://chat.example.org TRUSTED_PROXIES=127.0.0.1 \
 		$(BIN)/python -W error manage.py check --deploy --fail-level WARNING
 	$(BIN)/python manage.py makemigrations --check --dry-run
 

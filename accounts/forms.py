@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from . import avatars
 from .models import User
 from .names import clean_name
-from .zones import listed_zones, validate_time_zone, zone_choices
+from .zones import default_time_zone, validate_time_zone, zone_choices
 
 
 class NameField(forms.CharField):
@@ -28,13 +28,13 @@ class NameField(forms.CharField):
 
 
 class ZoneField(forms.ChoiceField):
-    """A time zone; with JavaScript a form that has none yet starts with the browser's own."""
+    """A time zone. Starts with TIME_ZONE; where the operator left that at UTC, JavaScript offers the browser's own."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("label", "Time zone")
-        kwargs.setdefault("initial", "UTC")
+        kwargs.setdefault("initial", default_time_zone)
         kwargs.setdefault("widget", forms.Select(attrs={"data-browser-zone": True}))
-        super().__init__(choices=zone_choices, **kwargs)
+        super().__init__(choices=lambda: zone_choices(default_time_zone()), **kwargs)
 
     def valid_value(self, value: str) -> bool:
         """Also the older names that a browser may know its zone by."""
@@ -111,9 +111,7 @@ class ProfileForm(forms.Form):
     def __init__(self, user: User, data: Any = None, files: Any = None) -> None:
         initial = {name: getattr(user, name) for name in ("display_name", "bio", "time_zone")}
         super().__init__(data, files, initial=initial)
-        if user.time_zone not in listed_zones():  # an older name; keep it until another is chosen
-            choices = [(user.time_zone, user.time_zone), *zone_choices()]
-            self.fields["time_zone"].choices = choices  # type: ignore[attr-defined]
+        self.fields["time_zone"].choices = zone_choices(user.time_zone)  # type: ignore[attr-defined]
         if not user.avatar:
             del self.fields["remove_picture"]
 

@@ -4,10 +4,18 @@ from functools import cache
 from itertools import groupby
 from zoneinfo import available_timezones
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
+
+Choices = list[tuple[str, str | list[tuple[str, str]]]]
 
 # Legacy names beside the regions; each is another name for a zone that has a place.
 _REGIONS = frozenset("Africa America Antarctica Arctic Asia Atlantic Australia Europe Indian Pacific".split())
+
+
+def default_time_zone() -> str:
+    """Of a new account, until its person chooses."""
+    return settings.TIME_ZONE
 
 
 @cache
@@ -28,9 +36,13 @@ def listed_zones() -> frozenset[str]:
     return frozenset(name for name in zone_names() if name.partition("/")[0] in _REGIONS) | {"UTC"}
 
 
+def zone_choices(current: str = "UTC") -> Choices:
+    """Choices for a select, grouped by region, UTC first; before it `current` if it is an older name."""
+    return _listed_choices() if current in listed_zones() else [(current, current), *_listed_choices()]
+
+
 @cache
-def zone_choices() -> list[tuple[str, str | list[tuple[str, str]]]]:
-    """Choices for a select, grouped by region, UTC first."""
+def _listed_choices() -> Choices:
     groups = groupby(sorted(listed_zones() - {"UTC"}), lambda name: name.partition("/")[0])
     return [
         ("UTC", "UTC"),

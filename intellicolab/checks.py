@@ -1,6 +1,7 @@
-"""System checks of the Redis roles: what would lose data or sessions is said at start, with an id and a hint.
+"""System checks: what would lose data or sessions, or shut people out, is said at start, with an id and a hint.
 
 Errors (E) stop the start; warnings (W) are printed. `check --deploy` runs those that ask a server.
+docs/deployment.md lists them.
 """
 
 from typing import Any
@@ -16,23 +17,41 @@ from .redis.client import Role, client, connection_options, safe_url
 
 @register(Tags.caches)
 def redis_addresses(**kwargs: Any) -> list[CheckMessage]:
-    """E001: an address that no client can be built from. E002: both roles in one logical database."""
+    """E001: an address that no client can be built from. E002: both roles in one logical database, by their names."""
     problems: list[CheckMessage] = []
     for role in Role:
         try:
             connection_options(settings.REDIS_URLS[role])
         except ImproperlyConfigured as error:
             problems.append(Error(str(error), hint=f"Correct {_variable(role)}.", id="intellicolab.E001"))
-    if not problems and _same_database():
-        problems.append(
-            Error(
-                "REDIS_URL and REDIS_CACHE_URL name the same logical database: clearing the cache would delete "
-                "every session, limit and stream.",
-                hint="Give the cache another server or another database number.",
-                id="intellicolab.E002",
-            )
-        )
+    if not problems and _same_names():
+        problems.append(_one_database())
     return problems
+
+
+@register(Tags.caches, deploy=True)
+def redis_databases(**kwargs: Any) -> list[CheckMessage]:
+    """E002 for one server under two names, such as localhost and 127.0.0.1, which only the server itself can tell."""
+    try:
+        same = not _same_names() and _place(Role.STATE) == _place(Role.CACHE)
+    except (RedisError, OSError, ImproperlyConfigured):
+        return []
+    return [_one_database()] if same else []
+
+
+@register(Tags.security)
+def proxy_is_named(**kwargs: Any) -> list[CheckMessage]:
+    """W003: TLS ends at a proxy whose X-Forwarded-Proto is not believed, so every page redirects to itself."""
+    if not settings.SECURE or settings.TRUSTED_PROXIES:
+        return []
+    return [
+        Warning(
+            "PUBLIC_URL is https, but TRUSTED_PROXIES names no proxy: nobody is believed to have come over TLS, and "
+            "every page redirects to itself without end.",
+            hint="Set TRUSTED_PROXIES to the address of the proxy that adds TLS, such as 127.0.0.1 on this machine.",
+            id="intellicolab.W003",
+        )
+    ]
 
 
 @register(Tags.caches, deploy=True)
@@ -68,7 +87,16 @@ def _variable(role: Role) -> str:
     return "REDIS_URL" if role is Role.STATE else "REDIS_CACHE_URL"
 
 
-def _same_database() -> bool:
+def _one_database() -> Error:
+    return Error(
+        "REDIS_URL and REDIS_CACHE_URL name the same logical database: clearing the cache would delete every session, "
+        "limit and stream.",
+        hint="Give the cache another server or another database number.",
+        id="intellicolab.E002",
+    )
+
+
+def _same_names() -> bool:
     return _database(settings.REDIS_URLS["state"]) == _database(settings.REDIS_URLS["cache"])
 
 
@@ -76,3 +104,9 @@ def _database(url: str) -> tuple[Any, ...]:
     _, options = connection_options(url)
     parts = urlsplit(url)
     return parts.hostname, parts.port or 6379, options.get("path"), options.get("db", 0)
+
+
+def _place(role: Role) -> tuple[str, int]:
+    """The server's own identity, made anew at each of its starts, and the number of the database in it."""
+    _, options = connection_options(settings.REDIS_URLS[role])
+    return client(role).info("server")["run_id"], options.get("db", 0)

@@ -7,13 +7,16 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .redis.embedded import die_with_parent
+from .redis.embedded import EmbeddedError, EmbeddedServer, die_with_parent
+from .stop import Stop
 
 logger = logging.getLogger("intellicolab")
 
 STOP_SECONDS = 15.0  # for requests in flight and the committer's queue; then SIGKILL
 QUICK_SECONDS = 10.0  # a child that dies sooner than this never got going
 MAX_QUICK_DEATHS = 5
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before Redis is tried again
+CALM_SECONDS = 120.0  # longer than the longest pause and a start together
 
 
 class CrashLoopError(RuntimeError):
@@ -76,3 +79,32 @@ class Child:
             raise CrashLoopError(f"{self.name} ended {self._quick_deaths} times right after its start (exit {code}).")
         self._not_before = now + (2**self._quick_deaths - 1) * 0.2
         logger.error("%s ended (exit %s) and is started again", self.name, code)
+
+
+class RedisKeeper:
+    """Starts the embedded server again when it has died.
+
+    What prevents that (a full disk, a long load) is logged and tried again after a growing pause, while the web
+    process goes on without Redis.
+    """
+
+    def __init__(self, server: EmbeddedServer, stop: Stop) -> None:
+        self._server = server
+        self._stop = stop
+        self._tried = -CALM_SECONDS
+        self._pause = FIRST_PAUSE
+        self._not_before = 0.0
+
+    def check(self) -> None:
+        """Restart the server if it has died. Raises Stopped when a signal comes meanwhile."""
+        now = time.monotonic()
+        if self._server.alive or now < self._not_before:
+            return
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if now - self._tried < CALM_SECONDS else FIRST_PAUSE
+        self._tried = now
+        try:
+            with self._stop.interrupting():
+                self._server.start()
+        except (EmbeddedError, OSError) as error:
+            logger.error("Embedded Valkey cannot be started again, next try in %s s: %s", self._pause, error)
+        self._not_before = time.monotonic() + self._pause

@@ -5,18 +5,145 @@ sentence that says what to do.
 """
 
 import os
+import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from zoneinfo import available_timezones
 
-import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from environ import Env
+from redis import ConnectionPool, RedisError
+from redis.connection import parse_url
 
-env = environ.Env()
+from ratelimit.address import TrustedProxies
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+
+# --- Reading the environment -------------------------------------------------------------------------------------
+
+
+def env_str(name: str, default: str = "") -> str:
+    """The variable without space around it. An empty one counts as not set: Compose passes on what it has not."""
+    return os.environ.get(name, "").strip() or default
+
+
+def wrong(name: str, must: str) -> ImproperlyConfigured:
+    """The sentence that stops the start; it shows the value, so it is not for those that may hold a password."""
+    return ImproperlyConfigured(f"{name} is {env_str(name)!r}; it must be {must}.")
+
+
+def unreadable(name: str, example: str) -> ImproperlyConfigured:
+    """The same for a value that may hold a password and is not shown."""
+    return ImproperlyConfigured(f"{name} cannot be understood; it must look like {example}.")
+
+
+def env_bool(name: str) -> bool:
+    value = env_str(name, "false").lower()
+    if value not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+        raise wrong(name, "true or false")
+    return value in ("true", "yes", "on", "1")
+
+
+def env_int(name: str, default: int, lowest: int, highest: int) -> int:
+    value = env_str(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,10}", value) or not lowest <= int(value) <= highest:
+        raise wrong(name, f"a number from {lowest} to {highest}")
+    return int(value)
+
+
+def env_choice(name: str, default: str, choices: Sequence[str]) -> str:
+    value = env_str(name, default).lower()
+    for choice in choices:
+        if choice.lower() == value:
+            return choice
+    raise wrong(name, " or ".join(map(repr, choices)))
+
+
+def env_list(name: str) -> list[str]:
+    return [word.strip() for word in env_str(name).split(",") if word.strip()]
+
+
+def env_origin(name: str) -> str:
+    """Scheme, host and port, without a slash at the end: nothing here can be served below a path."""
+    try:
+        parts = urlsplit(env_str(name).rstrip("/"))
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port or an IPv6 address that is none
+        good = False
+    if env_str(name) and not (good and not parts.path and not parts.query and "@" not in parts.netloc):
+        raise ImproperlyConfigured(
+            f"{name} is {env_str(name)!r}; it must look like https://chat.example.org (scheme and host)."
+        )
+    return f"{parts.scheme}://{parts.netloc}" if good else ""
+
+
+def env_zone(name: str) -> str:
+    value = env_str(name, "UTC")
+    system = Path("/usr/share/zoneinfo")  # where there is one, Django takes only its zones
+    if value != "UTC" and (value not in available_timezones() or (system.exists() and not (system / value).exists())):
+        raise wrong(name, "a time zone such as Europe/Berlin")
+    return value
+
+
+def env_database(name: str) -> dict[str, Any]:
+    """Django's settings of a PostgreSQL database; empty when the variable is."""
+    try:
+        config = Env.db_url_config(env_str(name)) if re.match("postgres(ql)?://", env_str(name)) else {}
+    except ValueError:
+        config = {}
+    if env_str(name) and not config.get("NAME"):
+        raise unreadable(name, "postgres://user:password@host:5432/name")
+    return config
+
+
+def env_email(name: str) -> dict[str, Any]:
+    """Django's settings of a way to send mail; empty when the variable is."""
+    try:
+        config = Env.email_url_config(env_str(name)) if env_str(name) else {}
+    except (ValueError, ImproperlyConfigured):
+        config = {}
+    smtp = "smtp" in config.get("EMAIL_BACKEND", "smtp")
+    if env_str(name) and smtp and not config.get("EMAIL_HOST"):
+        raise unreadable(name, "smtp+tls://user:password@host:587")
+    return config
+
+
+def env_redis(name: str) -> str:
+    """An address that redis-py builds a connection from. What it would pass over, such as /name, is refused too."""
+    url = env_str(name)
+    try:
+        good = not url or (is_database(url) and ConnectionPool.from_url(url).make_connection())
+    except (ValueError, TypeError, RedisError):  # TypeError: an option that connections don't have
+        good = False
+    if not good:
+        raise unreadable(name, "redis://:password@host:6379/0, rediss://host:6379/0 or unix:///path/to/redis.sock?db=0")
+    return url
+
+
+def is_database(url: str) -> bool:
+    """Whether the part that names the logical database, if there is one, is a number."""
+    parts = urlsplit(url)
+    path_is_good = parts.scheme == "unix" or re.fullmatch(r"/?[0-9]*", parts.path)
+    return bool(path_is_good) and parse_url(url).get("db", 0) >= 0
+
+
+def beside(url: str) -> str:
+    """The next logical database of the same server: where the cache goes when REDIS_CACHE_URL names no other."""
+    parts, db = urlsplit(url), parse_url(url).get("db", 0) + 1
+    query = [(name, value) for name, value in parse_qsl(parts.query) if name != "db"]
+    path = parts.path
+    if parts.scheme == "unix":
+        query.append(("db", str(db)))
+    else:
+        path = f"/{db}"
+    return f"{parts.scheme}://{parts.netloc}{path}{'?' if query else ''}{urlencode(query)}"
+
+
+VAR_DIR = Path(env_str("VAR_DIR", str(BASE_DIR / "var"))).resolve()
 
 
 def generated_secret_key() -> str:
@@ -37,26 +164,23 @@ def generated_secret_key() -> str:
 
 # --- Where it runs -----------------------------------------------------------------------------------------------
 
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = env_bool("DEBUG")
 # The address people use, such as https://chat.example.org. Its scheme decides on Secure cookies and HSTS.
-PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+PUBLIC_URL = env_origin("PUBLIC_URL")
 _public = urlsplit(PUBLIC_URL)
-if PUBLIC_URL and (_public.scheme not in ("http", "https") or not _public.hostname):
-    raise ImproperlyConfigured(
-        f"PUBLIC_URL is {PUBLIC_URL!r}; it must look like https://chat.example.org (scheme and host)."
-    )
 SECURE = _public.scheme == "https"
-ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.list("ALLOWED_HOSTS", default=[])]
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env_list("ALLOWED_HOSTS")]
 if _public.hostname:
     ALLOWED_HOSTS.append(_public.hostname)
-CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"] if PUBLIC_URL else []
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 # Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
-TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
+TRUSTED_PROXIES = env_list("TRUSTED_PROXIES")
+TrustedProxies.parse(TRUSTED_PROXIES)  # raises ImproperlyConfigured, here and not in each web process
 
-DATABASE_URL = env.str("DATABASE_URL", default="")
-SECRET_KEY = env.str("SECRET_KEY", default="")
+_database = env_database("DATABASE_URL")
+SECRET_KEY = env_str("SECRET_KEY")
 if not SECRET_KEY:
-    if DATABASE_URL or PUBLIC_URL or len(ALLOWED_HOSTS) > 3:
+    if _database or PUBLIC_URL or len(ALLOWED_HOSTS) > 3:
         raise ImproperlyConfigured(
             "SECRET_KEY is not set, but DATABASE_URL, PUBLIC_URL or ALLOWED_HOSTS is: every process of a public "
             "installation must share one key. Make one with "
@@ -118,12 +242,13 @@ TEMPLATES = [
     },
 ]
 
-SITE_NAME = env.str("SITE_NAME", default="IntelliColab")
+SITE_NAME = env_str("SITE_NAME", "IntelliColab")
 
 # --- Database ----------------------------------------------------------------------------------------------------
 
-if DATABASE_URL:
-    DATABASES = {"default": {**env.db_url_config(DATABASE_URL), "CONN_HEALTH_CHECKS": True}}
+DATABASES: dict[str, dict[str, Any]]
+if _database:
+    DATABASES = {"default": {**_database, "CONN_HEALTH_CHECKS": True}}
 else:
     DATABASES = {
         "default": {
@@ -146,23 +271,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Without REDIS_URL, `serve` starts an embedded Valkey in VAR_DIR/redis, and every command finds it there.
 REDIS_DIR = VAR_DIR / "redis"
-REDIS_EMBEDDED = not env.str("REDIS_URL", default="")
-_state_url = env.str("REDIS_URL", default="") or f"unix://{REDIS_DIR / 'valkey.sock'}?db=0"
-
-
-def beside(url: str) -> str:
-    """The next logical database of the same server: where the cache goes when REDIS_CACHE_URL names no other."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        base, _, query = url.partition("?db=")
-        return f"{base}?db={int(query or 0) + 1}"
-    db = int(parts.path.strip("/") or 0)
-    return parts._replace(path=f"/{db + 1}").geturl()
-
-
+_redis = env_redis("REDIS_URL")
+REDIS_EMBEDDED = not _redis
+_state_url = _redis or f"unix://{REDIS_DIR / 'valkey.sock'}?db=0"
 REDIS_URLS = {
     "state": _state_url,
-    "cache": env.str("REDIS_CACHE_URL", default="") or beside(_state_url),
+    "cache": env_redis("REDIS_CACHE_URL") or beside(_state_url),
 }
 
 _CACHE = {
@@ -211,22 +325,20 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "account_login"
 
 # Who may make an account after the set-up: anyone ("open"), or who holds an invitation link ("invitation").
-SIGNUP = env.str("SIGNUP", default="invitation")
-if SIGNUP not in ("open", "invitation"):
-    raise ImproperlyConfigured(f"SIGNUP is {SIGNUP!r}; it must be 'open' or 'invitation'.")
+SIGNUP = env_choice("SIGNUP", "invitation", ("open", "invitation"))
 
-# The set-up page asks for this code when the server is reachable from other machines; `serve` makes and prints it.
-SETUP_CODE = env.str("SETUP_CODE", default="")
+# The set-up page asks for this code; where other machines reach the installation, `serve` makes and prints one.
+SETUP_CODE = env_str("SETUP_CODE")
 
 # --- Email -------------------------------------------------------------------------------------------------------
 
-EMAIL_URL = env.str("EMAIL_URL", default="")
-if EMAIL_URL:
-    vars().update(env.email_url_config(EMAIL_URL))
+_email = env_email("EMAIL_URL")
+if _email:
+    vars().update(_email)
 else:
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = VAR_DIR / "mail"
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"{SITE_NAME} <no-reply@{_public.hostname or 'localhost'}>")
+DEFAULT_FROM_EMAIL = env_str("DEFAULT_FROM_EMAIL", f"{SITE_NAME} <no-reply@{_public.hostname or 'localhost'}>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
@@ -237,7 +349,7 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
 ACCOUNT_UNIQUE_EMAIL = True
 # A confirmation that nobody can receive would lock everyone out, so it is asked for only where mail really goes out.
-ACCOUNT_EMAIL_VERIFICATION = "mandatory" if EMAIL_URL else "none"
+ACCOUNT_EMAIL_VERIFICATION = "mandatory" if _email else "none"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{SITE_NAME}] "
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE else "http"
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
@@ -253,7 +365,7 @@ MFA_TOTP_TOLERANCE = 1
 # --- Limits ------------------------------------------------------------------------------------------------------
 
 # Requests a minute from one client address; static files and health checks are not counted.
-RATELIMIT_REQUESTS = env.int("RATELIMIT_REQUESTS", default=100)
+RATELIMIT_REQUESTS = env_int("RATELIMIT_REQUESTS", 100, 0, 1_000_000)
 
 # --- Real time ---------------------------------------------------------------------------------------------------
 
@@ -267,9 +379,8 @@ CHANNEL_LAYERS = {
         },
     }
 }
-MESSAGE_MAX_LENGTH = env.int("MESSAGE_MAX_LENGTH", default=8000)
-if not 0 < MESSAGE_MAX_LENGTH <= 16_000:  # four bytes a character fit the 64 KiB of a frame
-    raise ImproperlyConfigured(f"MESSAGE_MAX_LENGTH is {MESSAGE_MAX_LENGTH}; it must be from 1 to 16000.")
+# Characters; four bytes each fit the 64 KiB of a frame.
+MESSAGE_MAX_LENGTH = env_int("MESSAGE_MAX_LENGTH", 8000, 1, 16_000)
 
 # --- Web security ------------------------------------------------------------------------------------------------
 
@@ -310,11 +421,11 @@ STORAGES = {
 LANGUAGE_CODE = "en"
 USE_I18N = True
 USE_TZ = True
-TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+TIME_ZONE = env_zone("TIME_ZONE")
 
 # --- Logging -----------------------------------------------------------------------------------------------------
 
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+LOG_LEVEL = env_choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -5,16 +5,17 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import uuid
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from .site import Site
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.database]
 
 SOCKETS = 20
 MESSAGES = 1000
@@ -76,19 +77,41 @@ async def send_all(site, people):
     return {frame_id: number for sender in senders for frame_id, number in sender.acknowledged.items()}
 
 
+@pytest.fixture
+def database():
+    """The variables that give a site a database of its own; none on SQLite, where its folder has one."""
+    server = os.environ.get("TEST_POSTGRES_URL") if os.environ.get("TEST_DATABASE") == "postgres" else None
+    if server is None:
+        yield {}
+        return
+    name = f"site_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield {"DATABASE_URL": urlsplit(server)._replace(path=f"/{name}").geturl(), "SECRET_KEY": "k" * 50}
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def stored(site, room):
+    """(client id, number) of each message, in order, as another process reads it from the database."""
+    code = (
+        "import json; from realtime.models import Message; "
+        f"rows = Message.objects.filter(room={room}).order_by('number').values_list('client_id', 'number'); "
+        "print('ROWS' + json.dumps([[str(client_id), number] for client_id, number in rows]))"
+    )
+    result = site.manage("shell", "-v", "0", "-c", code)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.rpartition("ROWS")[2])
+
+
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-def test_a_kill_under_load_loses_and_doubles_nothing(server):
-    site = Site(server)
+def test_a_kill_under_load_loses_and_doubles_nothing(server, database):
+    site = Site(server, **database)
     try:
         site.start()
         people = site.people(*(f"person{n}" for n in range(5)))
         acknowledged = asyncio.run(send_all(site, people))
         site.stop()
-        database = sqlite3.connect(site.var / "db.sqlite3")
-        rows = database.execute(
-            "SELECT client_id, number FROM realtime_message WHERE room_id = ? ORDER BY number", [people[0]["room"]]
-        ).fetchall()
-        database.close()
+        rows = stored(site, people[0]["room"])
     finally:
         site.remove()
     assert len(acknowledged) == MESSAGES

@@ -10,6 +10,8 @@ from django.test import RequestFactory
 
 from intellicolab import health
 
+pytestmark = pytest.mark.database
+
 NAMES = {"database", "redis_state", "redis_cache"}
 
 
@@ -26,7 +28,7 @@ def wait_until_ready(seconds=5.0):
 
 @pytest.fixture
 def unreachable_database(transactional_db):
-    """The database's file lies in a folder that does not exist, for connections that are made from now on."""
+    """For connections that are made from now on: no such file to SQLite, no such database to PostgreSQL."""
     database = connections.databases["default"]
     name, database["NAME"] = database["NAME"], "/nonexistent/db.sqlite3"
     yield
@@ -90,7 +92,6 @@ def test_a_crowd_during_a_hang_is_answered_in_time(transactional_db, redis_serve
     wait_until_ready()
 
 
-@pytest.mark.skipif("connections['default'].vendor != 'sqlite'", reason="the file's name is SQLite's")
 def test_an_unreachable_database_is_named(unreachable_database):
     response, body = ask(health.readyz)
     assert response.status_code == 503

@@ -2,7 +2,11 @@
 
 import html
 import io
+import os
+import pty
 import re
+import sys
+import termios
 from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -305,6 +309,25 @@ def test_line_ends_and_mark_of_windows_are_no_text(tmp_path):
     _, err = run(path)
     assert err == ""
     assert list(Message.objects.order_by("number").values_list("text", flat=True)) == ["one", "two\x0cpages"]
+
+
+def test_a_terminal_shows_how_far_it_is(monkeypatch):
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 100))
+    with open(slave, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        run()
+        shown = os.read(master, 65536).decode(errors="replace")
+    os.close(master)
+    assert re.search(rf"{LOG.name}:\s+0%", shown)
+    assert re.search(rf"{LOG.name}: 100%\|█+\|", shown)
+
+
+def test_without_a_terminal_there_is_no_bar(monkeypatch):
+    elsewhere = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", elsewhere)
+    run()
+    assert elsewhere.getvalue() == ""
 
 
 # --- What is refused, in one clear line ----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Scripts, codec, counters, keys and the system checks of the Redis floor."""
 
 import inspect
+import re
 import shutil
 import tempfile
 import time
@@ -11,12 +12,15 @@ import pytest
 from django.core.cache import cache, caches
 from django.core.checks import run_checks
 
+from intellicolab import checks
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role, async_client, client, close
 from intellicolab.redis.codec import CodecError, JSONSerializer, decode, encode
 from intellicolab.redis.counters import Counters, minute, totals
 from intellicolab.redis.embedded import EmbeddedServer
 from intellicolab.redis.scripts import Script
+
+from .site import ROOT
 
 HEADER = "-- Count. KEYS[1]: a counter. ARGV[1]: by how much.\n"
 
@@ -125,6 +129,33 @@ def test_a_good_installation_passes_the_checks():
 def test_one_database_for_both_roles_is_an_error(settings):
     settings.REDIS_URLS = {"state": "redis://localhost:6379", "cache": "redis://localhost/0"}
     assert "intellicolab.E002" in check_ids()
+
+
+def test_one_database_under_two_names_is_an_error_when_the_server_is_asked(settings, redis_server):
+    other = redis_server.folder / ".." / redis_server.folder.name / "valkey.sock"
+    settings.REDIS_URLS = {"state": redis_server.url(), "cache": f"unix://{other}?db=0"}
+    close()
+    try:
+        assert check_ids() == set()  # by their names they are two
+        assert check_ids(include_deployment_checks=True) == {"intellicolab.E002"}
+        settings.REDIS_URLS = {"state": redis_server.url(), "cache": f"unix://{other}?db=1"}
+        close()
+        assert check_ids(include_deployment_checks=True) == set()
+    finally:
+        close()
+
+
+def test_every_check_is_documented():
+    documented = set(re.findall(r"`intellicolab\.([EW]\d+)`", (ROOT / "docs" / "deployment.md").read_text()))
+    assert documented == set(re.findall(r'id="intellicolab\.([EW]\d+)"', inspect.getsource(checks)))
+
+
+@pytest.mark.parametrize(
+    ("secure", "proxies", "warned"), [(True, [], True), (True, ["127.0.0.1"], False), (False, [], False)]
+)
+def test_https_that_nobody_is_believed_to_use_is_warned_of(settings, secure, proxies, warned):
+    settings.SECURE, settings.TRUSTED_PROXIES = secure, proxies
+    assert ("intellicolab.W003" in check_ids()) is warned
 
 
 def test_an_address_that_is_none_is_an_error_with_its_variable(settings):

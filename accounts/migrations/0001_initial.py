@@ -35,7 +35,11 @@ class Migration(migrations.Migration):
                 ("display_name", models.CharField(max_length=80, verbose_name="name")),
                 (
                     "time_zone",
-                    models.CharField(default="UTC", max_length=64, validators=[accounts.zones.validate_time_zone]),
+                    models.CharField(
+                        default=accounts.zones.default_time_zone,
+                        max_length=64,
+                        validators=[accounts.zones.validate_time_zone],
+                    ),
                 ),
                 ("bio", models.TextField(blank=True, max_length=500)),
                 ("avatar", models.ImageField(blank=True, upload_to="avatars/")),

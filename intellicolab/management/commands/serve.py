@@ -4,29 +4,29 @@ Embedded Valkey (unless REDIS_URL names a server), migrations, static files, the
 if it crashes. Whatever is in the way is said in one line.
 """
 
+import logging
 import os
 import secrets
-import signal
 import socket
 import sys
-import threading
 import time
 from argparse import ArgumentParser
-from contextlib import ExitStack
-from ipaddress import ip_address
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 from redis.exceptions import RedisError
 
-from accounts.queries import is_installed
-from intellicolab.children import Child, CrashLoopError
+from intellicolab.checks import redis_addresses, redis_databases
+from intellicolab.children import Child, CrashLoopError, RedisKeeper
+from intellicolab.reach import lacks_setup_code
 from intellicolab.redis.client import Role, client, close, safe_url
 from intellicolab.redis.embedded import EmbeddedError, EmbeddedServer
+from intellicolab.stop import Stop, Stopped
 
 CHECK_SECONDS = 0.25
 READY_SECONDS = 60.0
@@ -42,51 +42,53 @@ class Command(BaseCommand):
         parser.add_argument("--server", default=os.environ.get("SERVER", "daphne"))
 
     def handle(self, *args: Any, host: str, port: str, server: str, **options: Any) -> None:
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: stop.set())
+        stop = Stop()
         if server not in ("daphne", "uvicorn"):
             raise CommandError(f"SERVER is {server!r}; it must be 'daphne' or 'uvicorn'.")
         address = free_address(host, port)
         check_var()
         with ExitStack() as running:
-            redis = start_redis(running)
-            self.check(display_num_errors=False)
-            prepare()
-            web = self._start_web(running, host, address[1], server)
-            self._supervise(stop, redis, web, address)
+            with suppress(Stopped):
+                redis = start_redis(running, stop)
+                self.check(display_num_errors=False)
+                prepare()
+                code = secrets.token_hex(4) if lacks_setup_code(host) else ""
+                connections.close_all()  # the supervisor has no more use for the database
+                web = start_web(running, address[1], host, server, code)
+                self._supervise(stop, redis, web, address, code)
+            self.stdout.write("Stopping.")
 
-    def _start_web(self, running: ExitStack, host: str, port: int, server: str) -> Child:
-        command = [sys.executable, sys.argv[0], "web", "--host", host, "--port", str(port), "--server", server]
-        web = Child("The web process", command, env={**os.environ, **self._setup_code(host)})
-        running.callback(web.stop)
-        web.start()
-        return web
-
-    def _setup_code(self, host: str) -> dict[str, str]:
-        """Where strangers can reach an installation that nobody has set up yet, only who sees this output may."""
-        if is_loopback(host) or settings.SETUP_CODE or is_installed():
-            return {}
-        code = secrets.token_hex(4)
-        self.stdout.write(self.style.WARNING(f"The set-up page asks for this code: {code}"))
-        return {"SETUP_CODE": code}
-
-    def _supervise(self, stop: threading.Event, redis: EmbeddedServer | None, web: Child, address: Any) -> None:
+    def _supervise(
+        self, stop: Stop, redis: RedisKeeper | None, web: Child, address: tuple[str, int], code: str
+    ) -> None:
         deadline = time.monotonic() + READY_SECONDS
         announced = False
         while not stop.wait(CHECK_SECONDS):
-            if redis is not None and not redis.alive:
-                redis.start()
+            if redis is not None:
+                redis.check()
             try:
                 web.check()
             except CrashLoopError as error:
                 raise CommandError(f"{error} The lines above say why.") from error
             if not announced and (announced := answers(address)):
-                self.stdout.write(self.style.SUCCESS(f"IntelliColab runs at {url_of(address)}  (Ctrl-C stops it)"))
-                self.stdout.flush()
+                self._announce(url_of(address), code)
             elif not announced and time.monotonic() > deadline:
                 raise CommandError(f"The web process did not answer on {url_of(address)} in {READY_SECONDS:.0f} s.")
-        self.stdout.write("Stopping.")
+
+    def _announce(self, url: str, code: str) -> None:
+        self.stdout.write(self.style.SUCCESS(f"IntelliColab runs at {url}/  (Ctrl-C stops it)"))
+        if code:  # only who sees this output may set it up
+            self.stdout.write(self.style.WARNING(f"Nobody has set it up yet. Do so at {url}/setup/?code={code}"))
+        self.stdout.flush()
+
+
+def start_web(running: ExitStack, port: int, host: str, server: str, code: str) -> Child:
+    command = [sys.executable, sys.argv[0], "web", "--host", host, "--port", str(port), "--server", server]
+    given = {"SETUP_CODE": code} if code else {}
+    web = Child("The web process", [*command, "--skip-checks"], env={**os.environ, **given})  # we ran the checks
+    running.callback(web.stop)
+    web.start()
+    return web
 
 
 def free_address(host: str, port: str) -> tuple[str, int]:
@@ -119,32 +121,53 @@ def check_var() -> None:
         ) from error
 
 
-def start_redis(running: ExitStack) -> EmbeddedServer | None:
-    """The embedded server where no REDIS_URL is given, else proof that the named ones answer."""
+def start_redis(running: ExitStack, stop: Stop) -> RedisKeeper | None:
+    """The embedded server where no REDIS_URL is given; either way, proof that both roles answer, each its own."""
     running.callback(close)
-    server = None
+    keeper = None
     if settings.REDIS_EMBEDDED:
         server = EmbeddedServer(settings.REDIS_DIR)
+        running.callback(server.stop)
+        keeper = RedisKeeper(server, stop)
         try:
-            server.start()
+            with stop.interrupting():
+                server.start()
         except EmbeddedError as error:
             raise CommandError(str(error)) from error
-        running.callback(server.stop)
+        except OSError as error:
+            raise CommandError(f"{settings.REDIS_DIR} cannot be used ({error.strerror}).") from error
     for role, variable in ((Role.STATE, "REDIS_URL"), (Role.CACHE, "REDIS_CACHE_URL")):
         check_redis(role, variable)
-    return server
+    for problem in redis_addresses() + redis_databases():
+        raise CommandError(f"{problem.msg} {problem.hint}")
+    return keeper
 
 
 def check_redis(role: Role, variable: str) -> None:
     try:
-        client(role).ping()
-    except ImproperlyConfigured as error:
-        raise CommandError(f"{variable}: {error}") from error
+        with without_errors("intellicolab.redis"):
+            client(role).ping()
     except (RedisError, OSError) as error:
+        reason = str(error).rstrip(".")
         raise CommandError(
-            f"No Redis answers at {safe_url(settings.REDIS_URLS[role])} ({variable}): {error}. Start it, correct "
+            f"No Redis answers at {safe_url(settings.REDIS_URLS[role])} ({variable}): {reason}. Start it, correct "
             f"{variable}, or unset it to use the embedded one."
         ) from error
+
+
+@contextmanager
+def without_errors(name: str) -> Iterator[None]:
+    """For what the caller tells in its own line: the logger's errors would tell it twice."""
+    logger = logging.getLogger(name)
+
+    def is_harmless(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR
+
+    logger.addFilter(is_harmless)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_harmless)
 
 
 def prepare() -> None:
@@ -157,13 +180,6 @@ def prepare() -> None:
     call_command("collectstatic", interactive=False, verbosity=0)
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def answers(address: tuple[str, int]) -> bool:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104  compared, not bound
     try:
@@ -174,7 +190,8 @@ def answers(address: tuple[str, int]) -> bool:
 
 
 def url_of(address: tuple[str, int]) -> str:
+    """Without a slash at the end."""
     if settings.PUBLIC_URL:
         return settings.PUBLIC_URL
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104  compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{address[1]}/"
+    return f"http://{f'[{host}]' if ':' in host else host}:{address[1]}"
