@@ -7,13 +7,19 @@ every connection after it.
 """
 
 import asyncio
+import logging
 from functools import partial
 from typing import Any
 
 from daphne import server, ws_protocol
 from daphne.http_protocol import WebRequest
 from twisted.internet.interfaces import IPushProducer
+from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
+
+from realtime.outlet import MAX_WAITING_BYTES
+
+logger = logging.getLogger("intellicolab")
 
 Message = dict[str, Any]
 
@@ -41,17 +47,36 @@ class Server(server.Server):
 
 
 class WebSocketProtocol(ws_protocol.WebSocketProtocol):
-    """Daphne's, without the line that Autobahn formats and colours for each frame, and then drops unlogged."""
+    """Daphne's, without the line that Autobahn formats and colours for each frame, and then drops unlogged.
+
+    Daphne's `send` never waits, so this is also where a client that does not read is found: its connection is cut when
+    MAX_WAITING_BYTES lie in the transport. A close frame would only queue behind them.
+    """
+
+    cut_off = False
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         if sync or chopsize or self.send_queue or self.state != self.STATE_OPEN:
             super().sendData(data, sync, chopsize)
+        elif self.cut_off:
+            return  # several frames may come before Twisted tells that the connection is gone
+        elif waiting_bytes(self.transport) > MAX_WAITING_BYTES:
+            logger.info("A socket that does not read was cut off")
+            self.cut_off = True
+            self.transport.abortConnection()
         else:
             self.transport.write(data)
             self.trafficStats.outgoingOctetsWireLevel += len(data)
 
 
 ws_protocol.WebSocketFactory.protocol = WebSocketProtocol
+
+
+def waiting_bytes(transport: Any) -> int:
+    """What was written to a connection and has not reached the kernel (Twisted's abstract.FileDescriptor, 26.10)."""
+    while isinstance(transport, ProtocolWrapper):  # TLS wraps the transport whose buffer is meant
+        transport = transport.transport
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
 
 @implementer(IPushProducer)

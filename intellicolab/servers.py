@@ -66,9 +66,9 @@ def serve(server: str, host: str, port: int) -> None:
 
 
 def drain() -> None:
-    """In the order in which work flows: messages to the database, news to Redis, statistics, connections."""
+    """In the order in which work flows: requests, messages to the database, news to Redis, statistics, connections."""
+    threads.close()
     committer.drain()
     publisher.stop()
     counters.stop()
-    threads.close()
     close()

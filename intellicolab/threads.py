@@ -9,7 +9,8 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import cache, partial
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +18,7 @@ from asgiref.sync import SyncToAsync
 from django.db import close_old_connections, connections
 
 THREADS = 4
+CLOSE_SECONDS = 3.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,16 +67,21 @@ def _with_live_connections(func: Callable[[], R]) -> R:
         close_old_connections()
 
 
-def close() -> None:
-    """Close every thread's connections and end the threads, after the work begun. The next call makes new ones."""
+def close(seconds: float = CLOSE_SECONDS) -> None:
+    """Close every thread's connections and end the threads, after the work begun. The next call makes new ones.
+
+    Work that does not end within `seconds` is left behind: a stuck thread must not keep the process from stopping.
+    """
     for executor, count in ((_pool, THREADS), (sensitive, 1)):
         together = threading.Barrier(count)  # no thread may take two of the closing calls
-        for _ in range(count):
-            executor().submit(_close_connections, together)
-        executor().shutdown()
+        closing = [executor().submit(_close_connections, together) for _ in range(count)]
+        if wait(closing, timeout=seconds).not_done:
+            together.abort()
+        executor().shutdown(wait=False, cancel_futures=True)
         executor.cache_clear()
 
 
 def _close_connections(together: threading.Barrier) -> None:
-    together.wait()
+    with suppress(threading.BrokenBarrierError):
+        together.wait()
     connections.close_all()

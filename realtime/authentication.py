@@ -26,7 +26,14 @@ def is_same_origin(scope: dict[str, Any]) -> bool:
     domain, _port = split_domain_port(host)
     if not validate_host(domain, settings.ALLOWED_HOSTS):
         return False
-    return urlsplit(origin).netloc.lower() == host.lower() or origin in settings.CSRF_TRUSTED_ORIGINS
+    return _netloc(origin) == host.lower() or origin in settings.CSRF_TRUSTED_ORIGINS
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # such as "http://["
+        return None
 
 
 def person_of(scope: dict[str, Any]) -> User | None:

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from django.db import DatabaseError, DataError, IntegrityError, close_old_connections, connections
+from django.db import DataError, IntegrityError, close_old_connections, connections
+from django.db import Error as DatabaseFault
 
 from .errors import ChatError
 from .services import NewMessage, Outcome, Posted, post_messages
@@ -46,7 +47,7 @@ class Committer:
             if self._stopping or len(self._waiting) >= MAX_WAITING:
                 future.set_exception(ChatError("busy"))
                 return future
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._start()
             self._waiting.append((message, future))
             self._news.notify()
@@ -76,7 +77,10 @@ class Committer:
     def _run(self) -> None:
         try:
             while batch := self._next_batch():
-                self._commit(batch)
+                try:
+                    self._commit(batch)
+                except Exception:  # the senders must hear of it, and the thread must live for the next batch
+                    self._fail(batch)
         finally:
             connections.close_all()
 
@@ -106,20 +110,25 @@ class Committer:
             # Another process stored one of them between our look and our insert, or the database takes one of them
             # for wrong: find out which.
             return [outcome for message in messages for outcome in self._outcomes([message])]
-        except Exception:  # whatever it was, the senders must hear of it and the thread must live for the next batch
-            return self._failed(messages)
+        except DatabaseFault:
+            return list(self._failed(messages))
 
     def _once_more(self, messages: list[NewMessage]) -> list[Outcome]:
         """The other process has committed by now, so a second look finds the resend's first result."""
         try:
             return self._post(messages)
-        except DatabaseError:
-            return self._failed(messages)
+        except DatabaseFault:
+            return list(self._failed(messages))
 
     @staticmethod
-    def _failed(messages: list[NewMessage]) -> list[Outcome]:
+    def _failed(messages: list[NewMessage]) -> list[ChatError]:
         logger.exception("A batch of %d messages could not be stored", len(messages))
         return [ChatError("unavailable") for _ in messages]
+
+    def _fail(self, batch: list[Waiting]) -> None:
+        for (_message, future), error in zip(batch, self._failed([m for m, _ in batch]), strict=True):
+            if not future.done():
+                future.set_exception(error)
 
 
 committer = Committer()

@@ -10,7 +10,7 @@ from typing import Any
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseFault
 
 from accounts.sessions import SessionUnavailable
 from intellicolab.threads import run
@@ -22,6 +22,7 @@ from .errors import CODES, FLOOD, SIGNED_OUT, TRY_LATER, ChatError
 from .frames import BadFrame, ClientFrame, Join, Ping, Resume, Send
 from .hub import Hub
 from .outlet import Outlet
+from .publisher import room_topic
 from .services import NewMessage, Posted
 
 logger = logging.getLogger("realtime")
@@ -36,7 +37,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     channel_layer_alias = "none"
 
     outlet: Outlet
-    user_id: int
+    user_id: int | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._bad: list[float] = []
@@ -46,7 +47,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await super().__call__(scope, receive, send)
         finally:  # however it ended, a crash of ours included: a hub must not keep a socket that is gone
             self.outlet.close()
-            await Hub.here().leave_all(self.outlet)
+            Hub.here().leave_all(self.outlet)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without Channels' connection clean-up, a thread hop an event: no database is touched on this thread."""
@@ -66,7 +67,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self.accept()
         try:
             await self._begin()
-        except (SessionUnavailable, DatabaseError):
+        except (SessionUnavailable, DatabaseFault):
             await self.close(TRY_LATER)
 
     async def _begin(self) -> None:
@@ -74,11 +75,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if user is None:
             await self.close(SIGNED_OUT)
             return
-        self.user_id = user.pk
         await Hub.here().enter(self.outlet, user.pk, await run(queries.versions_of, user.pk))
         # Read again now that the rooms are followed: a change in between is in these versions or comes as a frame.
         versions = await run(queries.versions_of, user.pk)
+        await Hub.here().keep_only(self.outlet, versions)  # and who left a room in between hears no more of it
         Hub.here().began(versions)
+        self.user_id = user.pk
         self.outlet.release(frames.hello(user.pk, versions, settings.MESSAGE_MAX_LENGTH))
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
@@ -91,36 +93,38 @@ class ChatConsumer(AsyncWebsocketConsumer):
     # --- Frames ----------------------------------------------------------------------------------------------------
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self.user_id is None:
+            return  # nobody is signed in here, and the socket is being closed
         try:
             if text_data is None:
                 raise BadFrame("binary", CODES["binary"])
-            await self._act(frames.parse(text_data))
+            await self._act(self.user_id, frames.parse(text_data))
         except BadFrame as error:
             self._reject(error)
         except ChatError as error:
             self.outlet.push(frames.error(error.code, error.detail))
-        except DatabaseError:
+        except DatabaseFault:
             logger.exception("A frame could not be answered")
             self.outlet.push(frames.error("unavailable", "The database does not answer. Try again in a few seconds."))
 
-    async def _act(self, frame: ClientFrame) -> None:
+    async def _act(self, user_id: int, frame: ClientFrame) -> None:
         match frame:
             case Send():
-                self._send_message(frame)
+                self._send_message(user_id, frame)
             case Join():
-                await self._join(frame)
+                await self._join(user_id, frame)
             case Resume():
-                await self._resume(frame)
+                await self._resume(user_id, frame)
             case Ping():
                 self.outlet.push(frames.PONG)
 
-    def _send_message(self, frame: Send) -> None:
+    def _send_message(self, user_id: int, frame: Send) -> None:
         """Hand the message to the committer; the answer goes out from its future, without a task a message."""
         if self._unanswered >= MAX_UNANSWERED:
             self.outlet.push(frames.error("busy", CODES["busy"], frame.id))
             return
         self._unanswered += 1
-        future = committer.submit(NewMessage(frame.room, self.user_id, frame.id, frame.text))
+        future = committer.submit(NewMessage(frame.room, user_id, frame.id, frame.text))
         asyncio.wrap_future(future).add_done_callback(partial(self._answer, frame.id))
 
     def _answer(self, frame_id: str, done: "Future[Posted] | asyncio.Future[Posted]") -> None:
@@ -134,17 +138,23 @@ class ChatConsumer(AsyncWebsocketConsumer):
             place = done.result()
             self.outlet.push(frames.ack(frame_id, place.room_id, place.number, place.version))
 
-    async def _join(self, frame: Join) -> None:
-        """Follow a room entered since the socket was opened. The database says whether one is in it."""
-        if not await run(queries.is_member, self.user_id, frame.room):
+    async def _join(self, user_id: int, frame: Join) -> None:
+        """Follow a room entered since the socket was opened. The database says whether one is in it.
+
+        It is asked again once the room is followed: from then on, news of a removal reaches the hub.
+        """
+        if not await run(queries.is_member, user_id, frame.room):
             raise ChatError("no_room")
         await Hub.here().follow(self.outlet, [frame.room])
+        if not await run(queries.is_member, user_id, frame.room):
+            await Hub.here().leave(self.outlet, room_topic(frame.room))
+            raise ChatError("no_room")
         version = await run(queries.last_version, frame.room)
         Hub.here().began({frame.room: version})
         self.outlet.push(frames.joined(frame.room, version))
 
-    async def _resume(self, frame: Resume) -> None:
-        if not await run(queries.is_member, self.user_id, frame.room):
+    async def _resume(self, user_id: int, frame: Resume) -> None:
+        if not await run(queries.is_member, user_id, frame.room):
             raise ChatError("no_room")
         changes = await run(queries.changes_since, frame.room, frame.version)
         if changes.reset:

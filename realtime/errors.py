@@ -24,6 +24,7 @@ CODES = {
     "direct_room": "This can't be done in a direct room.",
     "oneself": "A direct room is between two people; this is your own account.",
     "last_owner": "You are the only owner. Archive the room, or make somebody else an owner first.",
+    "unrenderable": "This text cannot be shown. Send it in another form.",
     "busy": "The server has more messages than it can store right now. Try again in a few seconds.",
     "unavailable": "The message could not be stored just now. Try again in a few seconds.",
     "bad_json": "The frame is not a JSON object.",

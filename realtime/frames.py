@@ -18,7 +18,7 @@ from .models import Message
 MAX_FRAME_BYTES = 64 * 1024  # a message of the greatest length in four-byte characters, with room for its envelope
 
 RoomId = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
-ClientId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]  # printable ASCII
+ClientId = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[!-~]+\Z")]  # printable ASCII
 
 
 class Send(msgspec.Struct, tag="message.send", frozen=True):
@@ -57,20 +57,23 @@ class BadFrame(ValueError):
 
 def parse(text: str) -> ClientFrame:
     """A client's frame. Raises BadFrame; the size is bounded before anything is parsed."""
-    if len(text) > MAX_FRAME_BYTES:
+    if len(text) > MAX_FRAME_BYTES or len(text.encode(errors="replace")) > MAX_FRAME_BYTES:
         raise BadFrame("too_large", f"A frame may have {MAX_FRAME_BYTES} bytes.")
     try:
         return _decoder.decode(text)
     except msgspec.ValidationError as error:
         code = "unknown_type" if "`$.type`" in str(error) or "`type`" in str(error) else "bad_field"
         raise BadFrame(code, str(error), _id_of(text)) from error
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadFrame("bad_json", f"The frame is not a JSON object: {error}.") from error
 
 
 def _id_of(text: str) -> str | None:
     """The id of a frame that is JSON but not valid, so that its sender can tell which one failed."""
-    frame = msgspec.json.decode(text)
+    try:
+        frame = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError):  # the typed decoder stops at the first fault; there may be more
+        return None
     frame_id = frame.get("id") if isinstance(frame, dict) else None
     return frame_id if isinstance(frame_id, str) and len(frame_id) <= 64 else None
 

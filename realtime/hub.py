@@ -9,12 +9,13 @@ so what Redis lost, or never got, arrives too: messages, and that somebody was l
 import asyncio
 import logging
 import weakref
-from collections.abc import Coroutine, Iterable
+from collections.abc import Container, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from channels.layers import get_channel_layer
-from django.db import DatabaseError
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import Error as DatabaseFault
 from redis.exceptions import RedisError
 
 from intellicolab.threads import run
@@ -83,6 +84,12 @@ class Hub:
         self._start()
         await self._subscribe_all(self._add_rooms(outlet, room_ids))
 
+    async def keep_only(self, outlet: Outlet, room_ids: Container[int]) -> None:
+        """Stop a socket from hearing every other room."""
+        for room_id in self._rooms_heard(outlet):
+            if room_id not in room_ids:
+                await self.leave(outlet, room_topic(room_id))
+
     def began(self, versions: dict[int, int]) -> None:
         """Rooms stand at these versions: those the hub has just begun to follow count from here."""
         for room_id, version in versions.items():
@@ -93,16 +100,16 @@ class Hub:
 
     async def leave(self, outlet: Outlet, name: str) -> None:
         self._heard.get(outlet, set()).discard(name)
-        topic = self._topics.get(name)
-        if topic is None:
-            return
-        topic.outlets.discard(outlet)
-        if not topic.outlets:
-            await self._drop(topic)
+        for topic in self._forget(outlet, [name]):
+            await self._unsubscribe(topic)
 
-    async def leave_all(self, outlet: Outlet) -> None:
-        for name in self._heard.pop(outlet, set()):
-            await self.leave(outlet, name)
+    def leave_all(self, outlet: Outlet) -> None:
+        """Forget a socket at once; what nobody hears any more is unsubscribed from in the background.
+
+        It waits for nothing, so no cancellation can leave a dead socket behind.
+        """
+        for topic in self._forget(outlet, self._heard.pop(outlet, set())):
+            self._in_background(self._unsubscribe(topic))
 
     async def close(self) -> None:
         """End the hub's tasks and its layer connection."""
@@ -122,10 +129,21 @@ class Hub:
         self._heard.setdefault(outlet, set()).add(topic.name)
         return topic
 
-    async def _drop(self, topic: Topic) -> None:
-        del self._topics[topic.name]
-        if topic.healing is not None:
-            topic.healing.cancel()
+    def _forget(self, outlet: Outlet, names: Iterable[str]) -> list[Topic]:
+        """Take the socket out of these topics; returns those that nobody hears any more."""
+        topics = [self._topics[name] for name in names if name in self._topics]
+        for topic in topics:
+            topic.outlets.discard(outlet)
+        empty = [topic for topic in topics if not topic.outlets]
+        for topic in empty:
+            del self._topics[topic.name]
+            if topic.healing is not None:
+                topic.healing.cancel()
+        return empty
+
+    async def _unsubscribe(self, topic: Topic) -> None:
+        if topic.name in self._topics:
+            return  # somebody came while this waited for its turn
         try:
             await self._layer.group_discard(topic.name, self._channel)
         except (RedisError, OSError):
@@ -144,7 +162,7 @@ class Hub:
                 if not self._channel:
                     self._channel = await self._layer.new_channel()
                 for topic in topics:
-                    if not topic.subscribed:
+                    if not topic.subscribed and self._topics.get(topic.name) is topic:
                         await self._layer.group_add(topic.name, self._channel)
                         topic.subscribed = True
         except (RedisError, OSError):
@@ -152,10 +170,17 @@ class Hub:
 
     async def _receive(self) -> None:
         while True:
-            if not self._channel:
+            try:
+                await self._receive_next()
+            except Exception:  # such as a batch of another version's shape: this task must outlive it
+                logger.exception("A batch from the channel layer could not be delivered")
                 await asyncio.sleep(HOLD_SECONDS)
-                continue
+
+    async def _receive_next(self) -> None:
+        if self._channel:
             self.deliver(await self._layer.receive(self._channel))
+        else:
+            await asyncio.sleep(HOLD_SECONDS)
 
     def deliver(self, batch: dict[str, Any]) -> None:
         """A batch from the layer: `topic`, `frames`, and for a room the versions `first..last`, one a frame."""
@@ -217,7 +242,8 @@ class Hub:
             return
         try:
             changes = await run(queries.changes_since, topic.room_id, since)
-        except DatabaseError:
+        except (DatabaseFault, ObjectDoesNotExist) as error:
+            logger.warning("Room %s can't be read from the database: %s", topic.room_id, error)
             return  # the next round tries again
         if topic.version == since:  # nothing came from the layer meanwhile
             self._apply(topic, changes)
@@ -238,8 +264,10 @@ class Hub:
             await asyncio.sleep(HEAL_SECONDS)
             try:
                 await self._heal_round()
-            except DatabaseError as error:
+            except DatabaseFault as error:
                 logger.warning("Open rooms can't be compared with the database: %s", error)
+            except Exception:  # a fault of ours must not end the healing of everyone's rooms for good
+                logger.exception("Open rooms can't be compared with the database")
 
     async def _heal_round(self) -> None:
         await self._subscribe_all(list(self._topics.values()))

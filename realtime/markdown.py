@@ -3,12 +3,13 @@
 What nh3 lets through is the whole of what a browser is ever given as markup, whatever the parser may do.
 """
 
+from html import escape
+
 import nh3
 from markdown_it import MarkdownIt
 from pygments import highlight
 from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
-from pygments.util import ClassNotFound
 
 from .models import Message
 
@@ -23,19 +24,25 @@ _ATTRIBUTES = {
     "span": {"class"},
 }
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="hl-")
-# Colouring is for reading; a pasted log is shown as it is, so that it cannot hold up everyone's commits.
-_HIGHLIGHT_MAX = 20_000
+# Many of Pygments' lexers take quadratic time on some input: 8,000 spaces hold `autoit` up for 14 s, and everyone's
+# commits with it. So only languages are coloured whose worst found input of this many characters takes 0.2 s.
+_HIGHLIGHT_MAX = 2_500
+_LANGUAGES = set(
+    "bash c clojure console cpp css diff docker dockerfile elixir erlang go graphql haskell html http ini java "
+    "javascript js json jsx kotlin lisp lua markdown md nginx perl php powershell py pycon python r rb rs ruby rust "
+    "scala sh shell sql swift toml ts tsx typescript xml yaml yml".split()
+)
+# Rows that lack cells get them added, so a short text can ask for a huge table; a larger one is shown as text.
+_CELLS_MAX = 2_000
+# Characters of HTML that one message may become. A page of history holds fifty, a frame on Redis a hundred.
+_HTML_MAX = 64 * 1024
 
 
 def _highlight(code: str, language: str, _attributes: str) -> str:
     """A fenced block with coloured spans; an empty answer lets the parser escape the code itself."""
-    if not language or len(code) > _HIGHLIGHT_MAX:
+    if language.lower() not in _LANGUAGES or len(code) > _HIGHLIGHT_MAX:
         return ""
-    try:
-        lexer = get_lexer_by_name(language)
-    except ClassNotFound:
-        return ""
-    return f'<pre class="code"><code>{highlight(code, lexer, _FORMATTER)}</code></pre>'
+    return f'<pre class="code"><code>{highlight(code, get_lexer_by_name(language), _FORMATTER)}</code></pre>'
 
 
 _OPTIONS = {"html": False, "linkify": True, "breaks": True, "highlight": _highlight}
@@ -43,14 +50,32 @@ _markdown = (
     # No images: a picture from elsewhere would tell its host who reads the room.
     MarkdownIt("commonmark", _OPTIONS).enable(["linkify", "strikethrough", "table"]).disable(["image"])
 )
+_without_tables = MarkdownIt("commonmark", _OPTIONS).enable(["linkify", "strikethrough"]).disable(["image"])
 _plain = MarkdownIt("zero", {"linkify": True, "breaks": True}).enable(["linkify", "newline"])
 
 
 def render(text: str, message_format: str = Message.Format.MARKDOWN) -> str:
-    """Sanitised HTML of a message. Plain text keeps every character as typed and only gets its links."""
-    parser = _plain if message_format == Message.Format.PLAIN else _markdown
+    """Sanitised HTML of a message. Plain text keeps every character as typed and only gets its links.
+
+    What is too large as HTML, or shows nothing (a lone link definition), is shown as it was typed.
+    """
+    html = _clean(_parser(text, message_format).render(text))
+    if not html or len(html) > _HTML_MAX:
+        html = _clean(f"<p>{escape(text).replace(chr(10), '<br>')}</p>")
+    return html
+
+
+def _parser(text: str, message_format: str) -> MarkdownIt:
+    if message_format == Message.Format.PLAIN:
+        return _plain
+    lines = text.splitlines()
+    columns = max((line.count("|") for line in lines), default=0) + 1
+    return _markdown if columns * len(lines) <= _CELLS_MAX else _without_tables
+
+
+def _clean(html: str) -> str:
     return nh3.clean(
-        parser.render(text),
+        html,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},

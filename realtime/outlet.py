@@ -29,22 +29,22 @@ class Outlet:
         self._queue: deque[str] = deque()
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._held: list[str] | None = []
+        self._released = False
         self.closed = False
 
     def push(self, frame: str) -> None:
         if self.closed:
             return
-        if self._held is not None:
-            self._held.append(frame)
-        elif self._task is not None:
+        if not self._released or self._task is not None:
             self._enqueue(frame)
         else:
             self._send_now(frame)
 
     def release(self, first: str) -> None:
         """Send `first`, then what was pushed until now: nothing goes out before it."""
-        held, self._held = self._held or [], None
+        held = list(self._queue)
+        self._queue.clear()
+        self._bytes, self._released = 0, True
         for frame in [first, *held]:
             self.push(frame)
 

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,12 +71,12 @@ class Publisher:
 
     def publish(self, batch: Batch) -> None:
         with self._lock:
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._start()
             self._waiting.append(batch)
-            loop, news = self._loop, self._news
-        if loop is not None and news is not None:
-            loop.call_soon_threadsafe(news.set)
+            assert self._loop is not None
+            assert self._news is not None
+            self._wake(self._loop, self._news)
 
     def publish_room(self, room_id: int, frames: list[str], first: int) -> None:
         """Frames of consecutive versions that begin at `first`."""
@@ -93,8 +94,14 @@ class Publisher:
             self._stopping = True
             self._thread = None
         if thread is not None and loop is not None and news is not None:
-            loop.call_soon_threadsafe(news.set)
+            self._wake(loop, news)
             thread.join(timeout=2 * DEADLINE)
+
+    @staticmethod
+    def _wake(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> None:
+        """Never raises: whoever publishes has committed already."""
+        with suppress(RuntimeError):  # the loop has just been closed; the hubs heal what it did not send
+            loop.call_soon_threadsafe(news.set)
 
     def _start(self) -> None:
         self._stopping = False
@@ -130,6 +137,8 @@ class Publisher:
             await asyncio.wait_for(layer.group_send(batch.topic, batch.as_layer_message()), left)
         except (TimeoutError, RedisError, OSError):
             self._drop()
+        except Exception:  # the thread must live: without it nothing would be published until a restart
+            logger.exception("A batch for %s could not be published", batch.topic)
         else:
             if self.dropped:
                 logger.info("Publishing again; %d batches were left to the hubs' healing", self.dropped)

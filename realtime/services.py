@@ -4,6 +4,7 @@ What the caller may do is decided inside the same transaction, from the database
 transaction has committed, and only then.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,8 @@ from .markdown import render
 from .models import Membership, Message, Room
 from .publisher import publisher
 
+logger = logging.getLogger("realtime")
+
 FIRST_ROOM_NAME = "General"
 
 
@@ -35,6 +38,7 @@ def create_room(user: User | None, name: str, kind: str = Room.Kind.OPEN, topic:
             room = Room.objects.create(name=_checked_name(name), kind=kind, topic=topic.strip()[:250], created_by=user)
             if user is not None:
                 Membership.objects.create(room=room, user=user, role=Membership.Role.OWNER)
+                _tell(user.pk, frames.added(room.pk))
     except IntegrityError as error:
         raise ChatError("name_taken") from error
     return room
@@ -222,14 +226,18 @@ def post_messages(batch: Sequence[NewMessage]) -> list[Outcome]:
 
 
 def _rendered(message: NewMessage) -> str | ChatError:
-    """The HTML, made before any lock is taken."""
-    if not message.text.strip():
+    """The HTML, made before any lock is taken; what one message does to the parser must not fail its batch."""
+    text = message.text.replace("\0", "")  # PostgreSQL stores no NUL, and no browser shows one
+    if not text.strip():
         return ChatError("empty")
     if len(message.text) > settings.MESSAGE_MAX_LENGTH:
         most = settings.MESSAGE_MAX_LENGTH
         return ChatError("too_long", f"A message may have {most:,} characters; this one has {len(message.text):,}.")
-    # PostgreSQL stores no NUL, and no browser shows one.
-    return render(message.text.replace("\0", ""), message.format)
+    try:
+        return render(text, message.format)
+    except Exception:  # a fault of a parser is met with the sender's message alone
+        logger.exception("A message of user %s could not be rendered", message.author_id)
+        return ChatError("unrenderable")
 
 
 @dataclass(slots=True)

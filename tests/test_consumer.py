@@ -143,6 +143,11 @@ async def test_a_room_that_is_not_ones_own_is_refused_and_not_heard(people, open
         ("not json", "bad_json"),
         ("[1, 2]", "bad_field"),
         ('{"no": "type"}', "unknown_type"),
+        ('{"type": "bogus", oops', "unknown_type"),
+        ('{"type": "ping", "x": ' + "[" * 3000 + "]" * 3000 + "}", "bad_json"),
+        ('{"type": "message.send", "id": "a", "room": 1e400, "text": "x"}', "bad_field"),
+        ('{"type": "message.send", "id": "a\\n", "room": 1, "text": "x"}', "bad_field"),
+        ('{"type": "ping", "x": "' + "\N{GRINNING FACE}" * 20_000 + '"}', "too_large"),
         ('{"type": "message.shout"}', "unknown_type"),
         ('{"type": "message.send", "room": 1, "text": "x"}', "bad_field"),
         ('{"type": "message.send", "id": "", "room": 1, "text": "x"}', "bad_field"),
@@ -197,6 +202,16 @@ async def test_who_is_not_signed_in_is_told_so(people, open_socket, hub):
     assert await socket.closed_with() == errors.SIGNED_OUT
 
 
+async def test_frames_of_a_socket_that_is_not_signed_in_do_nothing(people, open_socket, hub, caplog):
+    socket = await open_socket(None)
+    assert (await socket.connect(timeout=WAIT))[0]
+    for frame in ({"type": "room.join", "room": 1}, {"type": "message.send", "id": "a", "room": 1, "text": "x"}):
+        await socket.send_json_to(frame)
+    assert await socket.closed_with() == errors.SIGNED_OUT
+    assert await socket.receive_nothing(timeout=0.2)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_a_deactivated_person_is_not_signed_in(people, open_socket, hub):
     alice = people[0]
     socket = await open_socket(alice)
@@ -206,7 +221,7 @@ async def test_a_deactivated_person_is_not_signed_in(people, open_socket, hub):
     assert await socket.closed_with() == errors.SIGNED_OUT
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", f"http://{HOST}:8001", "null", ""])
+@pytest.mark.parametrize("origin", ["https://evil.example", f"http://{HOST}:8001", "null", "http://[", ""])
 async def test_a_page_of_another_site_cannot_open_a_socket(people, open_socket, hub, origin):
     accepted, _ = await (await open_socket(people[0], origin=origin)).connect(timeout=WAIT)
     assert not accepted
@@ -364,8 +379,8 @@ def test_every_error_code_of_a_frame_is_documented():
     table = PROTOCOL.partition("### Error codes")[2].partition("### Close codes")[0]
     documented = set(re.findall(r"`([a-z_]+)`", table)) - {"id", "detail"}
     assert documented == {
-        "bad_json", "binary", "too_large", "unknown_type", "bad_field", "empty", "too_long", "no_room", "not_member",
-        "archived", "inactive", "busy", "unavailable",
+        "bad_json", "binary", "too_large", "unknown_type", "bad_field", "empty", "too_long", "unrenderable", "no_room",
+        "not_member", "archived", "inactive", "busy", "unavailable",
     }  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import logging
+import time
 
 import pytest
 from channels.layers import get_channel_layer
+from django.db import InterfaceError
 
 from intellicolab import threads
-from realtime import services
+from realtime import queries, services
 from realtime.hub import HEAL_SECONDS, HOLD_SECONDS, Hub
 from realtime.outlet import Outlet
 from realtime.publisher import DEADLINE, Batch, Publisher, publisher, room_topic
@@ -149,3 +151,52 @@ async def test_a_paused_redis_costs_the_publisher_its_deadline_and_no_more(room,
         "Redis does not take what was committed",
         "Publishing again",
     ]
+
+
+async def test_a_batch_of_another_shape_does_not_end_the_delivery(hub, room, caplog):
+    listener = await follow(hub, room, 6)
+    layer = get_channel_layer()
+    await layer.group_send(room_topic(room.pk), {"topic": room_topic(room.pk), "from": "another version"})
+    publisher.publish_room(room.pk, [json.dumps({"version": 7})], first=7)
+    await listener.wait_for([7], seconds=HEAL_SECONDS - 0.5)
+    assert "could not be delivered" in caplog.text
+
+
+async def test_a_database_that_fails_once_does_not_end_the_healing(hub, room, monkeypatch, caplog):
+    listener = await follow(hub, room, 4)
+    versions, failures = (
+        queries.versions,
+        [InterfaceError("connection already closed"), RuntimeError("a fault of ours")],
+    )
+
+    def fail_twice(room_ids):
+        if failures:
+            raise failures.pop(0)
+        return versions(room_ids)
+
+    monkeypatch.setattr(queries, "versions", fail_twice)
+    await listener.wait_for([5, 6], seconds=4 * HEAL_SECONDS)
+    assert caplog.text.count("can't be compared with the database") == 2
+
+
+async def test_a_cancelled_goodbye_leaves_no_dead_socket(hub, room):
+    listener = await follow(hub, room, 6)
+    hub.leave_all(listener.outlet)
+    assert hub._topics == {}
+    assert hub._heard == {}
+
+
+def test_a_batch_that_cannot_be_published_does_not_end_the_publisher(caplog):
+    own = Publisher()
+    own.publish(Batch("not a valid / group name \N{SNOWMAN}" * 50, [object()]))
+    deadline = time.monotonic() + 5
+    while "could not be published" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    thread = own._thread
+    own.publish(Batch("room.1", ["fine"]))
+    assert own._thread is thread
+    assert thread.is_alive()
+    own.stop()
+    own.publish(Batch("room.1", ["after the end"]))  # a late request: never raises, whoever committed
+    own.stop()

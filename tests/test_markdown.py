@@ -74,3 +74,29 @@ def test_plain_text_keeps_every_character(text):
 
 def test_plain_text_links_addresses():
     assert '<a href="http://digg.com/linux_unix"' in render("http://digg.com/linux_unix out", PLAIN)
+
+
+def test_code_that_could_take_long_to_colour_is_not_coloured():
+    assert "hl-" in render("```c\nint x;\n```")
+    assert "hl-" not in render("```c\n" + "int x;\n" * 500 + "```")
+    assert "hl-" not in render("```autoit\nLocal $x = 1\n```")
+
+
+def test_a_short_text_cannot_become_a_huge_table():
+    small = "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert "<table>" in render(small)
+    huge = "|a" * 300 + "|\n" + "|-" * 300 + "|\n" + "a\n" * 3000
+    html = render(huge)
+    assert "<table>" not in html
+    assert len(html) < 5 * len(huge)
+
+
+def test_html_is_bounded_and_nothing_of_the_text_is_lost():
+    html = render("http://a.bc " * 1300)
+    assert len(html) <= 64 * 1024
+    assert html.count("http://a.bc") == 1300
+
+
+@pytest.mark.parametrize("text", ["[a]: b", "[a]: http://b.c 'd'"])
+def test_a_text_that_markdown_would_swallow_is_shown(text):
+    assert text.replace("'", "&#x27;") in render(text) or text in render(text)

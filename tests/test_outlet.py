@@ -100,3 +100,11 @@ async def test_closing_ends_a_send_that_waits():
     server.reading.set()
     await settle()
     assert server.sent == ["hello"]
+
+
+async def test_a_socket_that_never_gets_its_hello_is_bounded_too():
+    server, codes = Server(), []
+    outlet = Outlet(server.send, codes.append)
+    for _ in range(2 * MAX_WAITING_BYTES // 1024):
+        outlet.push("x" * 1024)
+    assert codes == [TOO_SLOW]

@@ -1,5 +1,6 @@
 """Writers of several processes share a SQLite database fairly, and a dead one holds nobody up."""
 
+import fcntl
 import os
 import sqlite3
 import subprocess
@@ -7,7 +8,9 @@ import sys
 import time
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
+
+from intellicolab.sqlite.base import wait_for_lock
 
 WRITER = """
 import sys, time, django
@@ -99,3 +102,28 @@ def test_a_rolled_back_transaction_gives_its_turn_back():
         assert connection.turn is not None
         transaction.set_rollback(True)
     assert connection.turn is None
+
+
+def test_a_turn_that_never_comes_is_given_up_in_time_and_not_kept_when_it_does(tmp_path):
+    path = tmp_path / "turn"
+    with path.open("w") as holder, path.open("w") as other:
+        wait_for_lock(holder, 0)
+        with pytest.raises(TimeoutError):
+            wait_for_lock(other, 0.1)
+        fcntl.flock(holder, fcntl.LOCK_UN)
+        with path.open("w") as third:
+            wait_for_lock(third, 10)  # after the late one, which passes it on
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_writer_that_waits_too_long_fails_as_it_would_in_sqlite(monkeypatch):
+    if connection.vendor != "sqlite":
+        pytest.skip("turns are SQLite's")
+    connection.ensure_connection()
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"timeout": 0.1})
+    with open(f"{connection.settings_dict['NAME']}.turn", "w") as holder:
+        wait_for_lock(holder, 10)
+        with pytest.raises(OperationalError, match="database is locked"), transaction.atomic():
+            pass
+    with transaction.atomic():
+        assert connection.turn is not None

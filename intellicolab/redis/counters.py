@@ -1,7 +1,7 @@
 """Counters that cost a request nothing: added up in process, flushed each second as one pipeline.
 
 Each flush goes to the hash of the current minute and to the totals. What a crash may lose is one second of
-statistics; a Redis outage loses nothing as long as the process lives, because a failed flush is put back.
+statistics; a Redis outage loses no more, because nothing is sent to a server that does not answer.
 """
 
 import atexit
@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 
 from redis.exceptions import RedisError
 
@@ -38,16 +39,22 @@ class Counters:
                 self._start()
 
     def flush(self) -> None:
-        """Write what was counted since the last flush; on a Redis error it is kept for the next one."""
+        """Write what was counted since the last flush. Kept for the next one if no server was there to take it.
+
+        What timed out may have been counted, and is not sent again: statistics rather lose a second than double it.
+        """
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if not counts:
             return
         try:
-            self._write(counts)
+            client(Role.STATE).ping()
         except (RedisError, OSError):  # the link logs the outage, once
             with self._lock:
                 self._counts.update(counts)
+            return
+        with suppress(RedisError, OSError):
+            self._write(counts)
 
     def stop(self) -> None:
         """Flush for the last time and end the thread."""
@@ -73,7 +80,7 @@ class Counters:
             pipeline.hincrby(keys.counters_total(family), field, amount)
         for family in {family for family, _ in counts}:
             pipeline.expire(keys.counters_minute(family, minute), keys.COUNTERS_MINUTE_TTL)
-        pipeline.execute()
+        pipeline.execute(raise_on_error=False)
 
 
 counters = Counters()

@@ -5,7 +5,7 @@ const AHEAD = "1500px"; // some two screens: a page is there before a fast scrol
 export class Older {
   #busy = false;
 
-  /** `first()` is the lowest number shown; `onPage(messages)` takes a page of lower ones. */
+  /** `first()` is the lowest number shown; `onPage(page)` takes a page of lower ones and the version it was made at. */
   constructor(room, { first, onPage }) {
     this.address = room.dataset.older;
     this.first = first;
@@ -47,21 +47,30 @@ export class Older {
     }
     this.#busy = true;
     try {
-      const response = await fetch(`${this.address}?before=${this.first()}`, { headers: { Accept: "application/json" } });
+      const before = this.first();
+      const response = await fetch(`${this.address}?before=${before}`, { headers: { Accept: "application/json" } });
       if (!response.ok) {
         throw new Error(await this.#reason(response));
       }
       const page = await response.json();
       if (this.more) {
-        this.edge.replaceChildren();
-        this.onPage(page.messages);
-        this.setMore(page.more);
+        this.#take(page, before);
       }
     } catch (error) {
       this.#offerRetry(error);
     } finally {
       this.#busy = false;
     }
+  }
+
+  // When rows were let go or replaced meanwhile, the page would leave a hole: the next one starts where the rows now do.
+  #take(page, before) {
+    this.edge.replaceChildren();
+    const fits = this.first() === before;
+    if (fits) {
+      this.onPage(page);
+    }
+    this.setMore(fits ? page.more : true);
   }
 
   async #reason(response) {

@@ -6,6 +6,8 @@ import { pendingRow, showState } from "./message.js";
 import { Older } from "./older.js";
 import { Timeline } from "./timeline.js";
 
+const PAGE_WITHIN = 15_000; // ms; then the page counts as failed and is asked for again
+
 /** Oneself, as an author of messages that the server has not sent back yet. */
 function me() {
   const { user, name, initials, tint, avatar } = document.body.dataset;
@@ -21,19 +23,20 @@ export class Room {
     this.timeline = new Timeline(section, { onTrim: () => this.older.setMore(true) });
     this.older = new Older(section, {
       first: () => this.timeline.first,
-      onPage: (messages) => this.timeline.prepend(messages),
+      onPage: (page) => this.#prepend(page),
     });
     this.feed = new Feed(Number(section.dataset.version), {
       apply: (message) => this.#show(message),
       resume: (version) => send({ type: "room.resume", room: this.id, version }),
-      reset: () => this.#reload(),
+      load: () => this.#newest(),
+      replace: (page) => this.#replace(page),
     });
     this.#compose(section, longest);
     outbox.of(this.id).forEach((item) => this.itemChanged(item));
     section.addEventListener("click", (event) => this.#act(event));
     if ("partial" in section.dataset) {
       section.querySelector(".newer").remove();
-      this.#reload(); // a link without JavaScript led into the past; from here scrolling leads there
+      this.feed.reload(); // a link without JavaScript led into the past; from here scrolling leads there
     }
   }
 
@@ -87,21 +90,34 @@ export class Room {
     }
     this.timeline.put(message);
     this.outbox.settle(message.id);
-    if (message.author.id !== me().id && !message.deleted) {
+    const isNews = message.version > this.feed.version; // and not asked for once more after an older page
+    if (isNews && message.author.id !== me().id && !message.deleted) {
       const plain = new DOMParser().parseFromString(message.html, "text/html").body.textContent;
       announce(`${message.author.name}: ${plain}`);
     }
   }
 
-  async #reload() {
-    const response = await fetch(this.address, { headers: { Accept: "application/json" } }).catch(() => null);
-    if (!response?.ok) {
-      return; // still behind, so the next change or reconnect asks again
+  // A page is as old as its version: what changed since then, while its messages were not loaded, was dropped in #show.
+  #prepend(page) {
+    this.timeline.prepend(page.messages);
+    this.feed.added(page.version);
+  }
+
+  async #newest() {
+    const options = { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(PAGE_WITHIN) };
+    try {
+      const response = await fetch(this.address, options);
+      return response.ok ? await response.json() : null;
+    } catch {
+      return null; // no connection, no answer in time, or half of one
     }
-    const page = await response.json();
+  }
+
+  #replace(page) {
     this.timeline.replace(page.messages);
     this.older.setMore(page.more);
-    this.feed.version = page.version;
+    page.messages.forEach((message) => this.outbox.settle(message.id));
+    this.outbox.of(this.id).forEach((item) => this.itemChanged(item)); // stored above this page: nothing more will come
   }
 
   #act(event) {

@@ -1,4 +1,5 @@
 // The one WebSocket of the page: it connects, keeps itself alive and comes back by itself. See docs/protocol.md.
+import { doubling, jittered } from "./backoff.js";
 
 const SIGNED_OUT = 4001;
 const FLOOD = 4008;
@@ -8,17 +9,16 @@ const RESTART = 1012;
 const FIRST_DELAY = 500; // ms; doubles with each failure
 const LONGEST_DELAY = 30_000;
 const FLOOD_DELAY = 15_000;
+const HELLO_WITHIN = 15_000; // of asking for a connection, and again of getting one
 const PING_EVERY = 25_000; // below the 60 s after which proxies cut a silent connection
 const PONG_WITHIN = 8_000;
 const SOON = 2_000; // where something says that the connection may be gone
-
-/** Half fixed, half random: a crowd that lost its server together doesn't come back in one instant. */
-const jittered = (delay) => delay / 2 + (Math.random() * delay) / 2;
 
 export class Socket {
   #socket = null;
   #failures = 0;
   #timer = 0;
+  #greeting = 0;
   #ping = 0;
   #pong = 0;
 
@@ -62,6 +62,8 @@ export class Socket {
     address.protocol = address.protocol.replace("http", "ws");
     const socket = new WebSocket(address);
     this.#socket = socket;
+    this.#awaitHello();
+    socket.onopen = () => this.#awaitHello();
     socket.onmessage = (event) => this.#receive(JSON.parse(event.data));
     socket.onclose = (event) => this.#closed(event.code);
   }
@@ -69,6 +71,7 @@ export class Socket {
   #receive(frame) {
     clearTimeout(this.#pong);
     if (frame.type === "hello") {
+      clearTimeout(this.#greeting);
       this.#failures = 0;
       this.#keepAlive();
       this.#become("open");
@@ -92,20 +95,29 @@ export class Socket {
       return;
     }
     clearTimeout(this.#pong);
-    this.#pong = setTimeout(() => {
-      this.#drop();
-      this.#closed(1006);
-    }, within);
+    this.#pong = setTimeout(() => this.#giveUp(), within);
+  }
+
+  // Something may take the connection and never speak: a proxy without its server, a server that hangs.
+  #awaitHello() {
+    clearTimeout(this.#greeting);
+    this.#greeting = setTimeout(() => this.#giveUp(), HELLO_WITHIN);
+  }
+
+  #giveUp() {
+    this.#drop();
+    this.#closed(1006);
   }
 
   #drop() {
     if (this.#socket) {
-      this.#socket.onclose = this.#socket.onmessage = null;
+      this.#socket.onopen = this.#socket.onclose = this.#socket.onmessage = null;
       this.#socket.close();
     }
   }
 
   #closed(code) {
+    clearTimeout(this.#greeting);
     clearInterval(this.#ping);
     clearTimeout(this.#pong);
     if (code === SIGNED_OUT) {
@@ -125,6 +137,6 @@ export class Socket {
     if (code === TOO_SLOW) {
       return FIRST_DELAY;
     }
-    return Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (this.#failures - 1));
+    return doubling(this.#failures, FIRST_DELAY, LONGEST_DELAY);
   }
 }

@@ -6,16 +6,20 @@ const memory = new Map();
 const prefix = () => `intellicolab:${document.body.dataset.user}:`;
 
 export function read(name) {
+  if (memory.has(name)) {
+    return memory.get(name); // newer than what the browser keeps, or it would be there
+  }
   try {
     return localStorage.getItem(prefix() + name);
   } catch {
-    return memory.get(name) ?? null;
+    return null;
   }
 }
 
 export function write(name, value) {
   try {
     localStorage.setItem(prefix() + name, value);
+    memory.delete(name);
   } catch {
     memory.set(name, value);
   }
@@ -43,7 +47,7 @@ export function names(start) {
   } catch {
     // Only the page's own memory is left.
   }
-  return all.filter((name) => name.startsWith(start));
+  return [...new Set(all)].filter((name) => name.startsWith(start));
 }
 
 /** At sign-out: the next person at this browser finds nothing. */
