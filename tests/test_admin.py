@@ -16,6 +16,8 @@ from realtime import services
 from realtime.admin import RoomAdmin
 from realtime.models import Membership, Message, Room
 
+pytestmark = pytest.mark.database
+
 CHAT = ("room", "membership", "message")
 
 
