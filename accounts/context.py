@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
@@ -10,8 +11,15 @@ from .profiles import Profile, get_profile
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """`site_name`, and `me`: the profile of who is signed in, or something false. Asked for only where it is used."""
-    return {"site_name": settings.SITE_NAME, "me": SimpleLazyObject(lambda: _profile_of_reader(request))}
+    """`site_name`; `me`: the profile of who is signed in, or something false; `may_sign_up`: whether this visitor may.
+
+    What takes a query is asked for only where it is used.
+    """
+    return {
+        "site_name": settings.SITE_NAME,
+        "me": SimpleLazyObject(lambda: _profile_of_reader(request)),
+        "may_sign_up": SimpleLazyObject(lambda: get_adapter(request).is_open_for_signup(request)),
+    }
 
 
 def _profile_of_reader(request: HttpRequest) -> Profile | None:

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts import services
-from accounts.models import User
+from accounts.models import Invitation, User
 from accounts.sessions import SessionUnavailable
 
 from .conftest import PASSWORD
@@ -72,6 +72,14 @@ def test_signing_in_leads_back_to_where_one_was_but_never_to_another_site(client
     assert sign_in(client, next="/profile/")["Location"] == "/profile/"
     client.logout()
     assert sign_in(client, next="https://evil.example/")["Location"] == "/"
+
+
+def test_the_sign_in_page_offers_an_account_only_to_who_can_make_one(client, alice, settings):
+    assert "Sign up" not in text(client.get("/accounts/login/"))
+    client.get(f"/invite/{Invitation.issue(alice, max_uses=1)[1]}/")
+    assert "Sign up" in text(client.get("/accounts/login/"))
+    settings.SIGNUP = "open"
+    assert "Sign up" in text(Client().get("/accounts/login/"))
 
 
 def test_signing_out_takes_a_post(signed_in):

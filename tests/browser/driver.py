@@ -1,7 +1,8 @@
 """Chromium for the browser tests and the screenshots: which one, how it is started, and what a page did wrong."""
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -33,6 +34,14 @@ def started(path: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+def wait_until(page: Page, happened: Callable[[], object]) -> None:
+    """For what a test sees and no locator does: requests held back, sockets opened. The page goes on meanwhile."""
+    deadline = time.monotonic() + TIMEOUT / 1000
+    while not happened():
+        assert time.monotonic() < deadline, "It did not happen in time."
+        page.wait_for_timeout(20)
 
 
 class Visitor:

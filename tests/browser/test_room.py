@@ -3,26 +3,13 @@
 import json
 import re
 from collections.abc import Callable
-from uuid import uuid4
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.site import Site
-
 from .driver import Visitor
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def room(alice: Visitor) -> str:
-    """The path of a room of this test's own, which Alice has open."""
-    alice.page.goto("/rooms/new/")
-    alice.page.get_by_label("Name").fill(f"Room {uuid4().hex[:8]}")
-    alice.page.get_by_role("button", name="Make the room").click()
-    expect(alice.page.locator(".composer")).to_be_visible()
-    return alice.page.url.removeprefix(alice.url)
 
 
 def join(visitor: Visitor, room: str) -> None:
@@ -133,81 +120,6 @@ def test_an_ended_session_says_so_and_keeps_what_was_typed(alice: Visitor, room:
     expect(alice.page.locator(".pending .text")).to_have_text("kept")
 
 
-def message(room: int, number: int) -> dict:
-    zoe = {"id": 99, "name": "Zoe", "initials": "Z", "tint": 1, "avatar": ""}
-    return {
-        "room": room, "number": number, "version": number, "id": f"m{number}", "author": zoe, "kind": "text",
-        "html": f"<p>{number}</p>", "time": f"2026-11-23T01:0{number}:00.000Z",
-    }  # fmt: skip
-
-
-def test_frames_in_any_order_make_the_same_timeline(alice: Visitor, room: str):
-    """Also twice, with a gap that the server is asked to fill."""
-    number = int(room.strip("/").split("/")[-1])
-    asked = []
-
-    def shuffle(socket):
-        server = socket.connect_to_server()
-
-        def from_page(text):
-            if json.loads(text)["type"] == "room.resume":
-                asked.append(text)
-                missed = [message(number, 1), message(number, 2)]
-                answer = {"type": "room.changes", "room": number, "messages": missed, "upto": 2, "more": False}
-                socket.send(json.dumps(answer))
-            else:
-                server.send(text)
-
-        def from_server(text):
-            socket.send(text)
-            if json.loads(text)["type"] == "hello":
-                for n in (3, 1, 3, 5, 4):
-                    socket.send(json.dumps({"type": "message.new", **message(number, n)}))
-
-        socket.on_message(from_page)
-        server.on_message(from_server)
-
-    alice.page.route_web_socket("**/ws/", shuffle)
-    alice.page.reload()
-    expect(alice.messages().locator(".text")).to_have_text(["1", "2", "3", "4", "5"])
-    assert len(asked) == 1
-
-
-def test_scrolling_up_loads_older_messages_and_the_place_is_kept(open_browser: Callable[..., Visitor], site: Site):
-    alice = open_browser("alice")
-    log = site.var / "long-2026-11-20.txt"
-    log.write_text("".join(f"[{9 + n // 60:02}:{n % 60:02}] <writer{n % 7}> line {n}\n" for n in range(260)))
-    imported = site.manage("import_chat", "--format", "irc", "--room", "Long", str(log))
-    assert imported.returncode == 0, imported.stderr
-    alice.enter("Long")
-    timeline = alice.page.locator("#timeline")
-    expect(alice.messages().last).to_contain_text("line 259")
-    expect(alice.messages().last).to_be_in_viewport()
-
-    for _ in range(40):
-        timeline.evaluate("element => element.scrollBy(0, -900)")
-        if alice.page.get_by_text("line 0", exact=True).count():
-            break
-        alice.page.wait_for_timeout(50)
-    expect(alice.messages()).to_have_count(260)
-    numbers = alice.messages().evaluate_all("rows => rows.map((row) => Number(row.dataset.number))")
-    assert numbers == list(range(1, 261))
-
-    place = alice.messages().nth(100)
-    place.scroll_into_view_if_needed()
-    top = place.bounding_box()["y"]
-    bob = open_browser("bob")
-    bob.enter("Long")
-    for text in ("new one", "new two"):
-        bob.write(text)
-    pill = alice.page.locator(".pill")
-    expect(pill).to_have_text("2 new messages")
-    assert abs(place.bounding_box()["y"] - top) < 2
-    pill.click()
-    expect(alice.messages().last).to_be_in_viewport()
-    expect(pill).to_be_hidden()
-
-
 def test_rooms_change_without_a_reload_and_back_works(alice: Visitor, room: str):
     page = alice.page
     title = page.title()
@@ -231,6 +143,29 @@ def test_a_draft_waits_for_its_writer(alice: Visitor, room: str):
     expect(alice.page.locator(".composer textarea")).to_have_value("")
     alice.page.goto(room)
     expect(alice.page.locator(".composer textarea")).to_have_value("half a thought")
+
+
+def test_a_draft_survives_a_full_disk_and_the_newest_one_counts(alice: Visitor, room: str):
+    """Where the browser refuses to keep more, what it kept before must not come back in place of newer text."""
+    page, draft = alice.page, alice.page.locator(".composer textarea")
+
+    def leave_and_come_back():
+        page.get_by_role("link", name="General", exact=True).click()
+        expect(draft).to_have_value("")
+        page.go_back()
+
+    draft.fill("kept on disk")
+    page.evaluate("""() => {
+        window.setItem = Storage.prototype.setItem;
+        Storage.prototype.setItem = () => { throw new DOMException("Full", "QuotaExceededError"); };
+    }""")
+    draft.fill("kept in memory")
+    leave_and_come_back()
+    expect(draft).to_have_value("kept in memory")
+    page.evaluate("() => { Storage.prototype.setItem = window.setItem; }")
+    draft.fill("kept on disk again")
+    leave_and_come_back()
+    expect(draft).to_have_value("kept on disk again")
 
 
 def test_a_person_added_to_a_room_finds_it_at_once(alice: Visitor, bob: Visitor, room: str):
