@@ -254,9 +254,10 @@ def test_a_signal_interrupts_a_long_start_and_nothing_else():
 
 @pytest.fixture
 def clean_copy():
-    """What a clone holds, in a folder whose path is short enough for a socket."""
+    """What a clone would hold, in a folder whose path is short enough for a socket."""
     folder = Path(tempfile.mkdtemp(prefix="ic-"))
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]  # with what is not yet committed
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, names.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
