@@ -374,7 +374,16 @@ CHANNEL_LAYERS = {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {
             # The layer's calls hold one lock, so a paused Redis may hold it only this long (seconds).
-            "hosts": [{"address": _state_url, "socket_timeout": 1.0, "socket_connect_timeout": 1.0}],
+            "hosts": [
+                {
+                    "address": _state_url,
+                    "socket_timeout": 1.0,
+                    "socket_connect_timeout": 1.0,
+                    "client_name": "intellicolab-state-layer",
+                    # A subscriber only listens, so it would not notice a server that vanished without a word.
+                    "health_check_interval": 5,
+                }
+            ],
             "prefix": "ic:layer",
         },
     }

@@ -33,8 +33,12 @@ MAX_UNANSWERED = 200  # messages of one socket that wait for their commit
 
 
 class ChatConsumer(AsyncWebsocketConsumer):
-    # No layer of Channels' own: it would subscribe once a socket, where the hub subscribes once a process.
-    channel_layer_alias = "none"
+    """Channels' consumer without its dispatch loop, which makes a task and takes three turns of the loop a frame.
+
+    On a busy server a turn delivers a message to a whole room. Frames that wait are taken in one turn here, and so the
+    committer gets them together. There is no channel layer of its own either: that would be a subscription a socket,
+    where the hub has one a room and process.
+    """
 
     outlet: Outlet
     user_id: int | None = None
@@ -43,8 +47,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self._bad: list[float] = []
         self._unanswered = 0
         self.outlet = Outlet(send, hang_up=self._close_soon)
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
         finally:  # however it ended, a crash of ours included: a hub must not keep a socket that is gone
             self.outlet.close()
             Hub.here().leave_all(self.outlet)

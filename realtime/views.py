@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -205,7 +206,7 @@ def _room_page(request: HttpRequest, room_id: int, form: Form, status: int = 200
         "room": found,
         "entry": queries.entry_for(person(request), found),
         "people": queries.members(found).count(),
-        "lines": lines(page, profile.time_zone if profile else "UTC"),
+        "lines": lines(page, profile.time_zone if profile else settings.TIME_ZONE),
         "more": _has_more(page),
         "is_newest": not page or page[-1]["number"] >= found.last_number,
         "form": form,

@@ -35,7 +35,7 @@ class Listener:
     def versions(self):
         return [json.loads(frame)["version"] for frame in self.frames[1:]]
 
-    async def wait_for(self, versions, seconds=5.0):
+    async def expect(self, versions, seconds=5.0):
         async with asyncio.timeout(seconds):
             while self.versions != versions:
                 await asyncio.sleep(0.01)
@@ -95,12 +95,12 @@ async def test_an_early_batch_waits_for_the_one_before_it(hub, room):
 async def test_a_gap_is_read_from_the_database_once_the_wait_is_over(hub, room):
     listener = await follow(hub, room, 0)
     hub.deliver(batch(room, 5, 6))
-    await listener.wait_for([1, 2, 3, 4, 5, 6], seconds=HOLD_SECONDS + 1)  # sooner than the round of 2 s
+    await listener.expect([1, 2, 3, 4, 5, 6], seconds=HOLD_SECONDS + 1)  # sooner than the round of 2 s
 
 
 async def test_what_never_came_through_redis_is_found_by_the_round(hub, room):
     listener = await follow(hub, room, 4)
-    await listener.wait_for([5, 6], seconds=HEAL_SECONDS + 2)
+    await listener.expect([5, 6], seconds=HEAL_SECONDS + 2)
 
 
 async def test_a_second_socket_does_not_set_the_room_back(hub, room):
@@ -115,14 +115,14 @@ async def test_a_second_socket_does_not_set_the_room_back(hub, room):
 async def test_frames_reach_a_hub_through_redis(hub, room):
     listener = await follow(hub, room, 6)
     publisher.publish_room(room.pk, [json.dumps({"version": version}) for version in (7, 8)], first=7)
-    await listener.wait_for([7, 8], seconds=HEAL_SECONDS - 0.5)
+    await listener.expect([7, 8], seconds=HEAL_SECONDS - 0.5)
 
 
 async def test_a_large_batch_goes_in_parts(hub, room):
     listener = await follow(hub, room, 6)
     versions = list(range(7, 257))
     publisher.publish_room(room.pk, [json.dumps({"version": version}) for version in versions], first=7)
-    await listener.wait_for(versions)
+    await listener.expect(versions)
 
 
 async def test_a_paused_redis_costs_the_publisher_its_deadline_and_no_more(room, redis_server, caplog):
@@ -158,7 +158,7 @@ async def test_a_batch_of_another_shape_does_not_end_the_delivery(hub, room, cap
     layer = get_channel_layer()
     await layer.group_send(room_topic(room.pk), {"topic": room_topic(room.pk), "from": "another version"})
     publisher.publish_room(room.pk, [json.dumps({"version": 7})], first=7)
-    await listener.wait_for([7], seconds=HEAL_SECONDS - 0.5)
+    await listener.expect([7], seconds=HEAL_SECONDS - 0.5)
     assert "could not be delivered" in caplog.text
 
 
@@ -175,7 +175,7 @@ async def test_a_database_that_fails_once_does_not_end_the_healing(hub, room, mo
         return versions(room_ids)
 
     monkeypatch.setattr(queries, "versions", fail_twice)
-    await listener.wait_for([5, 6], seconds=4 * HEAL_SECONDS)
+    await listener.expect([5, 6], seconds=4 * HEAL_SECONDS)
     assert caplog.text.count("can't be compared with the database") == 2
 
 

@@ -25,7 +25,7 @@ logger = logging.getLogger("intellicolab.redis")
 
 # The same lines as deploy/redis.conf, which a test compares; here so that an installed package needs no deploy folder.
 PERSISTENCE = ("save 900 1", "save 300 10", "save 60 10000", "appendonly yes", "appendfsync everysec")
-START_SECONDS = 30.0  # loading a large append-only file takes a while
+START_SECONDS = 30.0  # without a sign of life; while it says that it loads its data, it may go on
 STOP_SECONDS = 15.0
 SOCKET_PATH_MAX = 100  # bytes; the kernel's sockaddr_un holds 108
 _PR_SET_PDEATHSIG = 1
@@ -177,14 +177,15 @@ class EmbeddedServer:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         with self._probe(1.0) as probe:
-            while time.monotonic() < deadline:
-                if not self.alive:
-                    break
+            while time.monotonic() < deadline and self.alive:
                 try:
                     probe.ping()
                     return
-                except (redis.RedisError, OSError):  # not listening yet, or still loading its data
-                    time.sleep(0.02)
+                except redis.BusyLoadingError:  # a large data set takes its time, and killing it would not help
+                    deadline = time.monotonic() + START_SECONDS
+                except (redis.RedisError, OSError):  # not listening yet
+                    pass
+                time.sleep(0.02)
         self.kill()
         raise EmbeddedError(f"The embedded Valkey did not start; {self.folder / 'valkey.log'} says why.")
 
