@@ -5,6 +5,7 @@ import io
 import os
 import pty
 import re
+import select
 import sys
 import termios
 from datetime import date, datetime
@@ -311,16 +312,25 @@ def test_line_ends_and_mark_of_windows_are_no_text(tmp_path):
     assert list(Message.objects.order_by("number").values_list("text", flat=True)) == ["one", "two\x0cpages"]
 
 
+def read_until(terminal, pattern):
+    """What a terminal was sent, up to this pattern: the kernel hands it over in pieces, each in its own time."""
+    sent = b""
+    while not re.search(pattern, sent.decode(errors="replace")):
+        ready, _, _ = select.select([terminal], [], [], 10)
+        assert ready, f"no {pattern!r} in {sent!r}"
+        sent += os.read(terminal, 65536)
+    return sent.decode()
+
+
 def test_a_terminal_shows_how_far_it_is(monkeypatch):
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, 100))
     with open(slave, "w", encoding="utf-8") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         run()
-        shown = os.read(master, 65536).decode(errors="replace")
+        shown = read_until(master, rf"{LOG.name}: 100%\|█+\|")
     os.close(master)
     assert re.search(rf"{LOG.name}:\s+0%", shown)
-    assert re.search(rf"{LOG.name}: 100%\|█+\|", shown)
 
 
 def test_without_a_terminal_there_is_no_bar(monkeypatch):

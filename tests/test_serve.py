@@ -69,6 +69,7 @@ def test_it_starts_prints_its_address_and_ctrl_c_ends_every_child(own_site, serv
     assert "Traceback" not in site.output
 
 
+@pytest.mark.slow
 def test_a_second_start_finds_the_data_of_the_first(own_site):
     site = own_site().start()
     alice = site.people("alice")[0]
@@ -103,6 +104,7 @@ def test_a_killed_supervisor_leaves_nothing_behind(own_site):
     assert site.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_second_supervisor_on_the_same_data_is_refused(own_site):
     site = own_site().start()
     line = refused(VAR_DIR=str(site.var), PORT=str(free_port()))
@@ -174,6 +176,7 @@ def test_an_installation_is_private_only_when_nothing_lets_others_in(settings, h
     assert is_private(host) is private
 
 
+@pytest.mark.slow
 def test_where_strangers_come_it_asks_for_a_code_and_prints_the_address_that_has_it(own_site):
     site = own_site(TRUSTED_PROXIES="127.0.0.1").start()
     wait_for(lambda: "/setup/?code=" in site.output)
@@ -188,6 +191,7 @@ def test_where_strangers_come_it_asks_for_a_code_and_prints_the_address_that_has
     assert site.output.count("/setup/?code=") == 1  # it is set up: nothing to protect any more
 
 
+@pytest.mark.slow
 def test_on_this_machine_alone_no_code_is_asked_for(own_site):
     site = own_site().start()
     wait_for(lambda: "IntelliColab runs at" in site.output)
@@ -207,6 +211,7 @@ def test_a_web_process_by_itself_is_refused_where_the_first_stranger_would_own_i
 # --- A Redis that won't start again ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_redis_that_cannot_start_again_is_tried_until_it_can_and_the_site_goes_on(own_site):
     site = own_site().start()
     web, folder = site.web_pid(), site.var / "redis"
