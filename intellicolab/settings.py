@@ -19,6 +19,7 @@ from environ import Env
 from redis import ConnectionPool, RedisError
 from redis.connection import parse_url
 
+from intellicolab.redis import keys
 from ratelimit.address import TrustedProxies
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -295,7 +296,7 @@ CACHES = {
 
 SESSION_ENGINE = "accounts.sessions"
 SESSION_CACHE_ALIAS = "sessions"
-SESSION_COOKIE_AGE = 24 * 60 * 60
+SESSION_COOKIE_AGE = keys.SESSION_TTL
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = SECURE

@@ -36,8 +36,6 @@ class Committer:
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self.batches = 0
-        self.messages = 0
 
     def submit(self, message: NewMessage) -> "Future[Posted]":
         """A future of where the message stands, done after the commit. ChatError busy when too many wait."""
@@ -93,8 +91,6 @@ class Committer:
 
     def _commit(self, batch: list[Waiting]) -> None:
         close_old_connections()
-        self.batches += 1
-        self.messages += len(batch)
         for (_message, future), outcome in zip(batch, self._outcomes([m for m, _ in batch]), strict=True):
             if isinstance(outcome, ChatError):
                 future.set_exception(outcome)

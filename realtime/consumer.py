@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -95,8 +96,11 @@ class ChatConsumer(AsyncWebsocketConsumer):
         raise StopConsumer
 
     def _close_soon(self, code: int) -> None:
-        task = asyncio.ensure_future(self.close(code))
-        self._closing = task  # the loop keeps only weak references to tasks
+        self._closing = asyncio.ensure_future(self._close(code))  # the loop keeps only weak references to tasks
+
+    async def _close(self, code: int) -> None:
+        with suppress(OSError, RuntimeError):  # the client closed first
+            await self.close(code)
 
     # --- Frames ----------------------------------------------------------------------------------------------------
 

@@ -118,6 +118,7 @@ class Hub:
         await asyncio.gather(*self._tasks, *self._background, return_exceptions=True)
         self._tasks.clear()
         self._topics.clear()
+        self._heard.clear()
         await self._layer.flush()
 
     def _add_rooms(self, outlet: Outlet, room_ids: Iterable[int]) -> list[Topic]:

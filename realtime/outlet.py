@@ -73,7 +73,7 @@ class Outlet:
 
     def _enqueue(self, frame: str) -> None:
         self._queue.append(frame)
-        self._bytes += len(frame)
+        self._bytes += len(frame.encode())
         if self._bytes > MAX_WAITING_BYTES:
             self.hang_up(TOO_SLOW)
 
@@ -82,7 +82,7 @@ class Outlet:
             await sending
             while self._queue:
                 frame = self._queue.popleft()
-                self._bytes -= len(frame)
+                self._bytes -= len(frame.encode())
                 await self._send({"type": "websocket.send", "text": frame})
         except (OSError, RuntimeError):
             self.closed = True
@@ -94,12 +94,12 @@ class Outlet:
 def _resume(started: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
     """Go on, in a task, with a coroutine that was begun by hand and has yielded the future it waits for."""
     while True:
+        failure: BaseException | None = None
         try:
             value = yield waits_for
         except BaseException as error:  # a cancellation belongs to the coroutine, which may have to clean up
-            waits_for = started.throw(error)
-        else:
-            try:
-                waits_for = started.send(value)
-            except StopIteration:
-                return
+            failure = error
+        try:
+            waits_for = started.send(value) if failure is None else started.throw(failure)
+        except StopIteration:
+            return

@@ -108,3 +108,33 @@ async def test_a_socket_that_never_gets_its_hello_is_bounded_too():
     for _ in range(2 * MAX_WAITING_BYTES // 1024):
         outlet.push("x" * 1024)
     assert codes == [TOO_SLOW]
+
+
+async def test_a_send_that_takes_its_cancellation_for_an_end_is_ended():
+    reading = asyncio.Event()
+
+    async def send(message):
+        if message["text"] != "hello":
+            try:
+                await reading.wait()
+            except asyncio.CancelledError:
+                return
+
+    outlet = Outlet(send, lambda code: None)
+    outlet.release("hello")
+    outlet.push("x")
+    task = outlet._task
+    await settle()
+    outlet.close()
+    await settle()
+    assert task.done()
+    assert task.cancelled() or task.exception() is None
+
+
+async def test_the_bound_counts_bytes_not_characters():
+    server, codes = Server(), []
+    outlet = open_outlet(server, codes.append)
+    server.reading.clear()
+    outlet.push("first")
+    outlet.push("\N{GRINNING FACE}" * (MAX_WAITING_BYTES // 4 + 1))
+    assert codes == [TOO_SLOW]
