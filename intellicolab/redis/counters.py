@@ -27,6 +27,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -43,6 +44,10 @@ class Counters:
 
         What timed out may have been counted, and is not sent again: statistics rather lose a second than double it.
         """
+        with self._flushing:  # who flushes may read the result at once, also when the thread was just at it
+            self._flush()
+
+    def _flush(self) -> None:
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if not counts:
