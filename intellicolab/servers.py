@@ -9,6 +9,7 @@ from realtime.publisher import publisher
 
 from . import threads
 from .asgi import application
+from .cache.tracking import tracker
 from .redis.client import close
 from .redis.counters import counters
 
@@ -71,4 +72,5 @@ def drain() -> None:
     committer.drain()
     publisher.stop()
     counters.stop()
+    tracker.close()
     close()
