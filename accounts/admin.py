@@ -9,7 +9,7 @@ from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from . import services
+from . import devices, services
 from .models import Installation, Invitation, User
 from .names import clean_name
 
@@ -49,7 +49,7 @@ class UserAdmin(DjangoUserAdmin):
     search_fields = ("display_name", "email")
     ordering = ("display_name",)
     date_hierarchy = "date_joined"
-    actions = ("deactivate", "activate")
+    actions = ("deactivate", "activate", "sign_out")
     readonly_fields = ("avatar", "is_placeholder", "date_joined", "last_login")
     fieldsets = (
         (None, {"fields": ("email", "password", "display_name", "bio", "time_zone", "avatar")}),
@@ -92,6 +92,14 @@ class UserAdmin(DjangoUserAdmin):
     def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         people = [user for user in queryset if self.has_change_permission(request, user)]
         self._tell(request, services.set_active(people, True), "activated")
+
+    @admin.action(description="Sign out everywhere", permissions=["change"])
+    def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """The administrator's own session stays: it is the one that asks."""
+        people = [user for user in queryset if self.has_change_permission(request, user)]
+        own = request.session.hash  # type: ignore[attr-defined]
+        count = sum(devices.end_all(user.pk, keep=own) for user in people)
+        self.message_user(request, f"{count} device{' was' if count == 1 else 's were'} signed out.")
 
     def _tell(self, request: HttpRequest, count: int, what: str) -> None:
         self.message_user(request, f"{count} {'person was' if count == 1 else 'people were'} {what}.")

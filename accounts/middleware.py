@@ -10,8 +10,8 @@ from django.utils.deprecation import MiddlewareMixin
 
 from intellicolab.errors import SessionOutage, session_outage
 
-from . import queries
-from .sessions import SessionUnavailable
+from . import devices, queries
+from .sessions import SessionStore, SessionUnavailable
 
 logger = logging.getLogger("accounts")
 
@@ -37,6 +37,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
             request.session.preload()  # type: ignore[attr-defined]
         except SessionUnavailable as error:
             return outage(request, error)
+        note_use(request)
         return None
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -48,12 +49,23 @@ class SessionMiddleware(DjangoSessionMiddleware):
             return response
         if not isinstance(response, SessionOutage):
             try:
-                return super().process_response(request, response)
+                response = super().process_response(request, response)
             except SessionUnavailable as error:
                 response = outage(request, error)
+            else:
+                note_use(request)
+                return response
         # The middlewares inside this one may have put their own there (messages, CSRF), or a half-done sign-out.
         response.cookies.clear()
         return response
+
+
+def note_use(request: HttpRequest) -> None:
+    """Called before the view, which may show the list, and after: who signs in with this request has their key then."""
+    session = getattr(request, "session", None)
+    if isinstance(session, SessionStore) and session.user_id is not None and session.hash is not None:
+        user_agent, address = request.META.get("HTTP_USER_AGENT", ""), request.META.get("REMOTE_ADDR", "")
+        devices.touch(session.user_id, session.hash, user_agent, address)
 
 
 def outage(request: HttpRequest, error: Exception) -> SessionOutage:

@@ -63,6 +63,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     objects = UserManager()
 
+    # Set by receivers.py while a save is under way: this one replaces the password that sessions were made with.
+    replaces_password = False
+
     class Meta:
         constraints = [
             models.UniqueConstraint(

@@ -1,9 +1,13 @@
-"""Whoever saves or deletes a person, the cached profile and the picture's file follow after the commit."""
+"""Whoever saves or deletes a person: cached profile, picture file and sessions follow after the commit."""
 
 from typing import Any
 
-from django.db.models.signals import post_delete, post_save
+from allauth.account.signals import password_reset
+from allauth.core import context
+from django.contrib.auth import logout
+from django.db.models.signals import post_delete, post_save, pre_save
 from django.dispatch import receiver
+from django.http import HttpRequest
 
 from . import profiles, services
 from .models import User
@@ -20,3 +24,39 @@ def forget_saved_profile(instance: User, created: bool, update_fields: frozenset
 def forget_deleted_person(instance: User, **kwargs: Any) -> None:
     profiles.forget_after_commit(instance.pk)
     services.remove_after_commit(instance.avatar.name or "")
+    services.sign_out_after_commit(instance.pk)
+
+
+@receiver(pre_save, sender=User)
+def notice_new_password(instance: User, update_fields: frozenset[str] | None, **kwargs: Any) -> None:
+    """By the stored value: a password is also set, and taken away, by forms of Django's and by commands."""
+    instance.replaces_password = (
+        instance.pk is not None
+        and (update_fields is None or "password" in update_fields)
+        and User.objects.filter(pk=instance.pk).exclude(password=instance.password).exists()
+    )
+
+
+@receiver(post_save, sender=User)
+def end_sessions_of_who_is_shut_out(instance: User, update_fields: frozenset[str] | None, **kwargs: Any) -> None:
+    if instance.replaces_password:
+        services.sign_out_after_commit(instance.pk, keep=own_session(instance.pk))
+    elif not instance.is_active and (update_fields is None or "is_active" in update_fields):
+        services.sign_out_after_commit(instance.pk)
+
+
+@receiver(password_reset)
+def end_session_of_a_reset(request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """Who had to reset their password asks in no session that they may keep, were it even their own."""
+    if request.session.user_id == user.pk:  # type: ignore[attr-defined]
+        logout(request)
+
+
+def own_session(user_id: int) -> str | None:
+    """The session in which this person themselves asks for the change.
+
+    The view gives it another key right after (`update_session_auth_hash`), so that a copy of the cookie is worth
+    nothing; ended here, its other tabs would be sent to sign in again.
+    """
+    session = getattr(context.request, "session", None)
+    return session.hash if session is not None and session.user_id == user_id else None

@@ -1,15 +1,20 @@
 """Every write to accounts. What must happen together happens in one transaction, the receivers' part included."""
 
+import logging
 from collections.abc import Iterable
+from functools import partial
 
 from allauth.account.models import EmailAddress
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from . import avatars, profiles, queries
+from . import avatars, devices, profiles, queries
 from .models import Installation, Invitation, User
+from .sessions import SessionUnavailable
 from .signals import installed, joined, profile_changed
+
+logger = logging.getLogger("accounts")
 
 
 class AlreadySetUp(Exception):
@@ -106,7 +111,7 @@ def profile_saved(user: User) -> None:
 
 @transaction.atomic
 def set_active(people: Iterable[User], active: bool) -> int:
-    """Let people sign in, or no longer; who is signed in is out with their next request. How many were changed."""
+    """Let people sign in, or no longer, which ends their sessions after the commit. How many were changed."""
     chosen = [user.pk for user in people]
     changed = list(User.objects.select_for_update().filter(pk__in=chosen, is_active=not active))
     # A queryset's update sends no signal of a saved row, so what receivers.py does for those is done here.
@@ -115,7 +120,22 @@ def set_active(people: Iterable[User], active: bool) -> int:
     for user in changed:
         user.is_active = active
         profile_saved(user)
+        if not active:
+            sign_out_after_commit(user.pk)
     return len(changed)
+
+
+def sign_out_after_commit(user_id: int, keep: str | None = None) -> None:
+    """End a person's sessions, but for `keep`, once the change that shuts them out has committed."""
+    transaction.on_commit(partial(_sign_out, user_id, keep))
+
+
+def _sign_out(user_id: int, keep: str | None) -> None:
+    """The change is made and stays: during an outage it alone refuses those sessions, at their next request."""
+    try:
+        devices.end_all(user_id, keep)
+    except SessionUnavailable as error:
+        logger.warning("The sessions of person %d are not deleted, only refused: %s", user_id, error)
 
 
 @transaction.atomic

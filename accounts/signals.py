@@ -8,3 +8,6 @@ installed = Signal()
 joined = Signal()
 # Somebody's name, picture or time zone changed. Argument: user.
 profile_changed = Signal()
+# Sessions of a person are over, in Redis already and not in any transaction. Arguments: user_id; sessions, their
+# hashes; renewed, whether their browser goes on with a session of a new key.
+sessions_ended = Signal()

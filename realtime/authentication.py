@@ -4,7 +4,6 @@ A browser sends cookies with a WebSocket of any page, so the Origin header is wh
 in a visitor's name (cross-site WebSocket hijacking).
 """
 
-from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +12,9 @@ from django.contrib.auth import get_user
 from django.http import HttpRequest, parse_cookie
 from django.http.request import split_domain_port, validate_host
 
+from accounts import devices
 from accounts.models import User
+from accounts.sessions import SessionStore
 
 
 def header(scope: dict[str, Any], name: bytes) -> str:
@@ -36,13 +37,25 @@ def _netloc(origin: str) -> str | None:
         return None
 
 
-def person_of(scope: dict[str, Any]) -> User | None:
-    """The active person signed in by the socket's cookie. Blocks; raises SessionUnavailable when Redis is away."""
+def visitor_of(scope: dict[str, Any]) -> tuple[User, str] | None:
+    """(the active person signed in by the socket's cookie, the hash of that session); opening a socket is a use of it.
+
+    Blocks; raises SessionUnavailable when Redis is away.
+    """
     key = parse_cookie(header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME)
     if not key:
         return None
-    session = import_module(settings.SESSION_ENGINE).SessionStore(key)
     request = HttpRequest()
+    session = SessionStore(key)
     request.session = session
     user = get_user(request)
-    return user if isinstance(user, User) and user.is_active else None
+    if not isinstance(user, User) or not user.is_active or session.hash is None:
+        return None
+    note_use(scope, user.pk, session.hash)
+    return user, session.hash
+
+
+def note_use(scope: dict[str, Any], user_id: int, session: str) -> None:
+    """Have the list of the person's devices say that this one is in use. Blocks."""
+    address, _port = scope.get("client") or ("", 0)
+    devices.touch(user_id, session, header(scope, b"user-agent"), address)

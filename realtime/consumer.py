@@ -13,11 +13,13 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import Error as DatabaseFault
 
+from accounts import sessions
+from accounts.devices import NOTE_SECONDS
 from accounts.sessions import SessionUnavailable
 from intellicolab.threads import run
 
 from . import frames, queries
-from .authentication import is_same_origin, person_of
+from .authentication import is_same_origin, note_use, visitor_of
 from .committer import committer
 from .errors import CODES, FLOOD, SIGNED_OUT, TRY_LATER, ChatError
 from .frames import BadFrame, ClientFrame, Join, Ping, Resume, Send
@@ -47,6 +49,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._bad: list[float] = []
         self._unanswered = 0
+        self._used = time.monotonic()  # the opening of the socket is noted as a use
         self.outlet = Outlet(send, hang_up=self._close_soon)
         self.scope, self.base_send = scope, send
         try:
@@ -80,13 +83,17 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.close(TRY_LATER)
 
     async def _begin(self) -> None:
-        user = await run(person_of, self.scope)
-        if user is None:
+        visitor = await run(visitor_of, self.scope)
+        if visitor is None:
             await self.close(SIGNED_OUT)
             return
+        user, self.outlet.session = visitor
         await Hub.here().enter(self.outlet, user.pk, await run(queries.versions_of, user.pk))
         # Read again now that the rooms are followed: a change in between is in these versions or comes as a frame.
         versions = await run(queries.versions_of, user.pk)
+        if await run(sessions.missing, [self.outlet.session]):  # and its end is seen here or comes as news
+            self.outlet.hang_up(SIGNED_OUT)
+            return
         await Hub.here().keep_only(self.outlet, versions)  # and who left a room in between hears no more of it
         Hub.here().began(versions)
         self.user_id = user.pk
@@ -105,8 +112,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
     # --- Frames ----------------------------------------------------------------------------------------------------
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if self.user_id is None:
-            return  # nobody is signed in here, and the socket is being closed
+        if self.user_id is None or self.outlet.closed:
+            return  # nobody is signed in here, or no longer, and the socket is being closed
         try:
             if text_data is None:
                 raise BadFrame("binary", CODES["binary"])
@@ -135,9 +142,17 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if self._unanswered >= MAX_UNANSWERED:
             self.outlet.push(frames.error("busy", CODES["busy"], frame.id))
             return
+        self._note_use(user_id)
         self._unanswered += 1
         future = committer.submit(NewMessage(frame.room, user_id, frame.id, frame.text))
         asyncio.wrap_future(future).add_done_callback(partial(self._answer, frame.id))
+
+    def _note_use(self, user_id: int) -> None:
+        """Who only chats makes no request: what they say counts as use of the device, too."""
+        now = time.monotonic()
+        if now - self._used >= NOTE_SECONDS:
+            self._used = now
+            self._noting = asyncio.ensure_future(run(note_use, self.scope, user_id, self.outlet.session))
 
     def _answer(self, frame_id: str, done: "Future[Posted] | asyncio.Future[Posted]") -> None:
         self._unanswered -= 1

@@ -4,6 +4,7 @@ It holds one layer membership a topic, not one a socket, so Redis delivers a mes
 the last version delivered to each room: an older batch is dropped, an early one is held for a moment, and a gap is
 read once from the database for all sockets of the room. Every two seconds it compares all its rooms with the database,
 so what Redis lost, or never got, arrives too: messages, and that somebody was let into a room or is in it no more.
+Every four it asks Redis which of the sessions behind its sockets are still there.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import Error as DatabaseFault
 from redis.exceptions import RedisError
 
+from accounts import sessions
+from accounts.sessions import SessionUnavailable
 from intellicolab.threads import run
 
 from . import frames, queries
@@ -29,6 +32,7 @@ logger = logging.getLogger("realtime")
 
 HOLD_SECONDS = 0.1  # how long an early batch may wait for the one before it: two publishers racing take microseconds
 HEAL_SECONDS = 2.0
+LOOK_SECONDS = 4.0  # between two looks at the sessions of all sockets here; news of an end comes sooner
 
 
 @dataclass(slots=True)
@@ -152,7 +156,8 @@ class Hub:
 
     def _start(self) -> None:
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._heal_always())]
+            always = (self._receive(), self._heal_always(), self._look_always())
+            self._tasks = [asyncio.create_task(work) for work in always]
 
     # --- From the channel layer ------------------------------------------------------------------------------------
 
@@ -197,11 +202,17 @@ class Hub:
             self._release_early(topic)
 
     def _tell(self, person: Topic, batch: dict[str, Any]) -> None:
-        """News for one person; whose sockets, when they left a room, hear no more of it."""
+        """News for one person; whose sockets, when they left a room, hear no more of it, nor those signed out."""
         person.push(batch["frames"])
+        self._hang_up(person, batch.get("ended", ()), batch.get("code", SIGNED_OUT))
         if batch["left"]:
             for outlet in list(person.outlets):
                 self._in_background(self.leave(outlet, room_topic(batch["left"])))
+
+    def _hang_up(self, person: Topic, ended: Container[str], code: int) -> None:
+        for outlet in person.outlets:
+            if outlet.session in ended:
+                outlet.hang_up(code)
 
     def _advance(self, topic: Topic, batch: dict[str, Any]) -> None:
         assert topic.version is not None
@@ -310,3 +321,26 @@ class Hub:
     def _rooms_heard(self, outlet: Outlet) -> set[int]:
         topics = (self._topics[name] for name in self._heard.get(outlet, ()))
         return {topic.room_id for topic in topics if topic.room_id is not None}
+
+    # --- From the session store --------------------------------------------------------------------------------------
+
+    async def _look_always(self) -> None:
+        """A task of its own: while Redis hangs, this waits for it, and the healing from the database must not."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look()
+            except SessionUnavailable as error:
+                logger.debug("The sessions of open sockets can't be looked at: %s", error)  # nobody is signed out by it
+            except Exception:  # a fault of ours must not let ended sessions listen for good
+                logger.exception("The sessions of open sockets can't be looked at")
+
+    async def _look(self) -> None:
+        """Close sockets whose session is over: it ran out, or the news of its end was lost."""
+        people = [topic for topic in self._topics.values() if topic.person_id is not None]
+        opened = {outlet.session for person in people for outlet in person.outlets if outlet.session}
+        if not opened:
+            return
+        gone = await run(sessions.missing, opened)
+        for person in people:
+            self._hang_up(person, gone, SIGNED_OUT)

@@ -30,6 +30,7 @@ class Outlet:
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._released = False
+        self.session = ""  # the hash of the session that it was opened with
         self.closed = False
 
     def push(self, frame: str) -> None:

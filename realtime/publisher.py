@@ -29,7 +29,8 @@ MAX_FRAMES = 100  # a batch; a larger one is sent in parts, so that no single pu
 class Batch:
     """Frames for one topic. A room's carry the versions `first..last`, one a frame.
 
-    A person's carry none (0, 0); `left` is the room that the person is no longer in, else 0.
+    A person's carry none (0, 0); `left` is the room that the person is no longer in, else 0; sockets of the `ended`
+    sessions (hashes) are closed with `code`.
     """
 
     topic: str
@@ -37,6 +38,8 @@ class Batch:
     first: int = 0
     last: int = 0
     left: int = 0
+    ended: list[str] = field(default_factory=list)
+    code: int = 0
     made: float = field(default_factory=time.monotonic)
 
     def as_layer_message(self) -> dict[str, Any]:
@@ -46,6 +49,8 @@ class Batch:
             "first": self.first,
             "last": self.last,
             "left": self.left,
+            "ended": self.ended,
+            "code": self.code,
         }
 
 
@@ -86,6 +91,10 @@ class Publisher:
 
     def publish_person(self, user_id: int, frame: str, left: int = 0) -> None:
         self.publish(Batch(person_topic(user_id), [frame], left=left))
+
+    def publish_ended(self, user_id: int, sessions: list[str], code: int) -> None:
+        """Have every process close the sockets of these sessions."""
+        self.publish(Batch(person_topic(user_id), [], ended=sessions, code=code))
 
     def stop(self) -> None:
         """Send what waits, then end the thread; bounded by the batches' own deadline."""

@@ -1,13 +1,15 @@
-"""What chat does when something happens below it, in the same transaction."""
+"""What chat does when something happens below it, where that is a write to the database in the same transaction."""
 
 from typing import Any
 
 from django.dispatch import receiver
 
 from accounts.models import User
-from accounts.signals import installed, joined
+from accounts.signals import installed, joined, sessions_ended
 
 from . import services
+from .errors import RENEWED, SIGNED_OUT
+from .publisher import publisher
 
 
 @receiver(installed)
@@ -18,3 +20,8 @@ def make_first_room(user: User, **kwargs: Any) -> None:
 @receiver(joined)
 def join_first_room(user: User, **kwargs: Any) -> None:
     services.join_first_room(user)
+
+
+@receiver(sessions_ended)
+def close_sockets(user_id: int, sessions: list[str], renewed: bool, **kwargs: Any) -> None:
+    publisher.publish_ended(user_id, sessions, RENEWED if renewed else SIGNED_OUT)

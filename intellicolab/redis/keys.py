@@ -35,3 +35,16 @@ def cached(namespace: str, key: str | int) -> str:
 def limit(rule: str, identity: str) -> str:
     """State of one limiter rule for one hashed identity; its TTL is the rule's window."""
     return f"{PREFIX}:limit:{{{identity}}}:{rule}"
+
+
+def sessions_of(user_id: int) -> str:
+    """Set of the hashes of a person's session keys; its TTL is that of the session that lives longest.
+
+    The tag puts a person's Set and the entries of their devices on one node; the sessions themselves lie anywhere.
+    """
+    return f"{PREFIX}:sessions:{{{user_id}}}"
+
+
+def device(user_id: int, session: str) -> str:
+    """Hash of what is shown of one session (hashed key): browser, address, last active; its TTL is the session's."""
+    return f"{PREFIX}:device:{{{user_id}}}:{session}"

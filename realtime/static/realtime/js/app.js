@@ -1,6 +1,7 @@
 // Starts chat on a signed-in page and leads frames to whom they concern.
 import { closeDrawer, startDrawer } from "../../intellicolab/js/drawer.js";
-import { onTryNow, showConnection } from "./connection.js";
+import { onTryNow, showConnection, signInLink } from "./connection.js";
+import { goToSignIn } from "./ended.js";
 import { Outbox } from "./outbox.js";
 import { Room } from "./room.js";
 import { markCurrent, refreshSidebar } from "./sidebar.js";
@@ -11,6 +12,7 @@ import { Visits } from "./visits.js";
 
 let room = null;
 let longest = Infinity;
+let leaving = false; // the sign-out form is on its way: its answer is the next page
 
 const socket = new Socket({ onFrame: receive, onState: connectionChanged });
 const outbox = new Outbox({ send: (frame) => socket.send(frame), onChange: itemChanged });
@@ -62,9 +64,11 @@ function removed(frame) {
 }
 
 function connectionChanged(state) {
-  showConnection(state);
   if (state !== "open") {
     outbox.pause();
+  }
+  if (state !== "ended" || !(leaving || goToSignIn(signInLink()))) {
+    showConnection(state);
   }
 }
 
@@ -89,6 +93,7 @@ function askAfterVisit() {
 
 document.addEventListener("submit", (event) => {
   if (event.target.matches("[data-sign-out]")) {
+    leaving = true;
     eraseAll();
   }
 });

@@ -14,10 +14,13 @@ function show(state) {
   bar.hidden = !WORDS[state];
   bar.querySelector("span").textContent = WORDS[state] ?? "";
   bar.querySelector("button").hidden = state !== "offline" && state !== "restarting";
-  const link = bar.querySelector("a");
+  const link = signInLink();
   link.hidden = state !== "ended";
   link.search = `?next=${encodeURIComponent(location.pathname)}`;
 }
+
+/** The bar's way to sign in. */
+export const signInLink = () => document.querySelector("#connection a");
 
 /** `state` as the socket has it. */
 export function showConnection(state) {

@@ -1,0 +1,20 @@
+// What a page does when its session is over: it goes to sign in, and comes back here after that.
+
+const NAME = "intellicolab:ended";
+const AGAIN_AFTER = 15_000; // ms
+
+/** Whether the page is on its way. Not twice in a row: where only the socket is refused, it would never rest. */
+export function goToSignIn(link) {
+  const address = `${link.pathname}?next=${encodeURIComponent(location.pathname)}`;
+  try {
+    const last = Number(sessionStorage.getItem(NAME));
+    sessionStorage.setItem(NAME, Date.now());
+    if (Date.now() - last < AGAIN_AFTER) {
+      return false;
+    }
+  } catch {
+    return false; // where nothing can be kept, the person follows the link themselves
+  }
+  location.replace(address); // Back must not lead to what only the signed-in person may read
+  return true;
+}
