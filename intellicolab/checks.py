@@ -5,14 +5,15 @@ docs/deployment.md lists them.
 """
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 
-from .redis.client import Role, client, connection_options, safe_url
+from .redis import addresses
+from .redis.addresses import Address, Kind, safe_url
+from .redis.client import Role, reports
 
 
 @register(Tags.caches)
@@ -21,7 +22,7 @@ def redis_addresses(**kwargs: Any) -> list[CheckMessage]:
     problems: list[CheckMessage] = []
     for role in Role:
         try:
-            connection_options(settings.REDIS_URLS[role])
+            addresses.parse(settings.REDIS_URLS[role])
         except ImproperlyConfigured as error:
             problems.append(Error(str(error), hint=f"Correct {_variable(role)}.", id="intellicolab.E001"))
     if not problems and _same_names():
@@ -33,7 +34,7 @@ def redis_addresses(**kwargs: Any) -> list[CheckMessage]:
 def redis_databases(**kwargs: Any) -> list[CheckMessage]:
     """E002 for one server under two names, such as localhost and 127.0.0.1, which only the server itself can tell."""
     try:
-        same = not _same_names() and _place(Role.STATE) == _place(Role.CACHE)
+        same = not _same_names() and _places(Role.STATE) & _places(Role.CACHE)
     except (RedisError, OSError, ImproperlyConfigured):
         return []
     return [_one_database()] if same else []
@@ -58,21 +59,22 @@ def proxy_is_named(**kwargs: Any) -> list[CheckMessage]:
 def state_is_kept(**kwargs: Any) -> list[CheckMessage]:
     """W001: the state role may evict. W002: it has no persistence. Silent where no server answers: /readyz says so."""
     try:
-        info = client(Role.STATE).info()
+        infos = reports(Role.STATE)
     except (RedisError, OSError, ImproperlyConfigured):
         return []
     where = safe_url(settings.REDIS_URLS["state"])
     problems: list[CheckMessage] = []
-    if info.get("maxmemory_policy", "noeviction") != "noeviction":
+    policies = {info.get("maxmemory_policy", "noeviction") for info in infos} - {"noeviction"}
+    if policies:
         problems.append(
             Warning(
-                f"The Redis server of REDIS_URL ({where}) may evict keys ({info['maxmemory_policy']}): sessions "
+                f"The Redis server of REDIS_URL ({where}) may evict keys ({', '.join(sorted(policies))}): sessions "
                 "and queued work would vanish under memory pressure.",
                 hint="Set `maxmemory-policy noeviction` there, and give the cache a server of its own.",
                 id="intellicolab.W001",
             )
         )
-    if not info.get("aof_enabled"):
+    if not all(info.get("aof_enabled") for info in infos):
         problems.append(
             Warning(
                 f"The Redis server of REDIS_URL ({where}) keeps no append-only file: a restart signs everyone out.",
@@ -91,22 +93,24 @@ def _one_database() -> Error:
     return Error(
         "REDIS_URL and REDIS_CACHE_URL name the same logical database: clearing the cache would delete every session, "
         "limit and stream.",
-        hint="Give the cache another server or another database number.",
+        hint="Give the cache another server or another database number; a Cluster, which has one, another Cluster.",
         id="intellicolab.E002",
     )
 
 
 def _same_names() -> bool:
-    return _database(settings.REDIS_URLS["state"]) == _database(settings.REDIS_URLS["cache"])
+    state, cache = (addresses.parse(settings.REDIS_URLS[role]) for role in (Role.STATE, Role.CACHE))
+    if (state.service, state.path, state.db) != (cache.service, cache.path, cache.db):
+        return False
+    return state.kind is cache.kind and (set(state.nodes) == set(cache.nodes) or _one_cluster(state, cache))
 
 
-def _database(url: str) -> tuple[Any, ...]:
-    _, options = connection_options(url)
-    parts = urlsplit(url)
-    return parts.hostname, parts.port or 6379, options.get("path"), options.get("db", 0)
+def _one_cluster(state: Address, cache: Address) -> bool:
+    """Whether both name a node of one Cluster (or a Sentinel of one group, which know the service by its name)."""
+    return state.kind is not Kind.SINGLE and bool(set(state.nodes) & set(cache.nodes))
 
 
-def _place(role: Role) -> tuple[str, int]:
-    """The server's own identity, made anew at each of its starts, and the number of the database in it."""
-    _, options = connection_options(settings.REDIS_URLS[role])
-    return client(role).info("server")["run_id"], options.get("db", 0)
+def _places(role: Role) -> set[tuple[str, int]]:
+    """Each server's own identity, made anew at each of its starts, and the number of the database in it."""
+    db = addresses.parse(settings.REDIS_URLS[role]).db
+    return {(info["run_id"], db) for info in reports(role, "server")}

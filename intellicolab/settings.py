@@ -10,16 +10,14 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
-from redis import ConnectionPool, RedisError
-from redis.connection import parse_url
 
-from intellicolab.redis import keys
+from intellicolab.redis import addresses, keys
 from ratelimit.address import TrustedProxies
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -114,34 +112,24 @@ def env_email(name: str) -> dict[str, Any]:
 
 
 def env_redis(name: str) -> str:
-    """An address that redis-py builds a connection from. What it would pass over, such as /name, is refused too."""
-    url = env_str(name)
+    """An address that clients can be built from, as it was given."""
     try:
-        good = not url or (is_database(url) and ConnectionPool.from_url(url).make_connection())
-    except (ValueError, TypeError, RedisError):  # TypeError: an option that connections don't have
-        good = False
-    if not good:
-        raise unreadable(name, "redis://:password@host:6379/0, rediss://host:6379/0 or unix:///path/to/redis.sock?db=0")
-    return url
-
-
-def is_database(url: str) -> bool:
-    """Whether the part that names the logical database, if there is one, is a number."""
-    parts = urlsplit(url)
-    path_is_good = parts.scheme == "unix" or re.fullmatch(r"/?[0-9]*", parts.path)
-    return bool(path_is_good) and parse_url(url).get("db", 0) >= 0
+        if env_str(name):
+            addresses.parse(env_str(name))
+    except addresses.AddressError as error:  # shows neither user nor password
+        raise ImproperlyConfigured(f"{name} cannot be understood: {error}") from None
+    return env_str(name)
 
 
 def beside(url: str) -> str:
-    """The next logical database of the same server: where the cache goes when REDIS_CACHE_URL names no other."""
-    parts, db = urlsplit(url), parse_url(url).get("db", 0) + 1
-    query = [(name, value) for name, value in parse_qsl(parts.query) if name != "db"]
-    path = parts.path
-    if parts.scheme == "unix":
-        query.append(("db", str(db)))
-    else:
-        path = f"/{db}"
-    return f"{parts.scheme}://{parts.netloc}{path}{'?' if query else ''}{urlencode(query)}"
+    """Where the cache goes when REDIS_CACHE_URL names no other place: the next logical database of the same server."""
+    try:
+        return addresses.beside(url)
+    except addresses.AddressError:
+        raise ImproperlyConfigured(
+            "REDIS_URL names a Cluster, so REDIS_CACHE_URL must be set, to another Cluster or server: a Cluster has "
+            "only one database, and clearing the cache would delete every session in it."
+        ) from None
 
 
 VAR_DIR = Path(env_str("VAR_DIR", str(BASE_DIR / "var"))).resolve()

@@ -7,7 +7,8 @@ import pytest
 import redis
 from django.core.exceptions import ImproperlyConfigured
 
-from intellicolab.redis.client import Purpose, Role, async_client, client, close, connection_options, safe_url
+from intellicolab.redis import addresses
+from intellicolab.redis.client import Purpose, Role, async_client, client, close, safe_url
 
 
 def test_the_two_roles_are_two_logical_databases():
@@ -42,7 +43,7 @@ async def other_pool():
 @pytest.mark.parametrize("url", ["http://localhost", "redis-sentinel", "", "redis://localhost/0?socket_timeout=x"])
 def test_an_address_that_is_none_is_refused_with_the_forms_that_work(url):
     with pytest.raises(ImproperlyConfigured, match="not a Redis address"):
-        connection_options(url)
+        addresses.parse(url)
 
 
 def test_addresses_are_shown_without_their_password():

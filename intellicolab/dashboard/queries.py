@@ -6,13 +6,14 @@ seconds at most and shows as words on it.
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from intellicolab.redis import keys
-from intellicolab.redis.client import READ_TIMEOUT, Purpose, Role, client
+from intellicolab.redis.client import READ_TIMEOUT, Purpose, Role, address_of, client, reports
 
 MINUTES = 60
 
@@ -70,7 +71,7 @@ def families(*names: str, now: float | None = None) -> dict[str, Family]:
 def server(role: Role) -> Server:
     """The role's INFO; an outage is an answer too."""
     try:
-        return _server(role, client(role).info())
+        return _server(role, reports(role))
     except (RedisError, OSError) as error:
         return Server(role, error=reason(error))
 
@@ -82,26 +83,45 @@ def reason(error: Exception) -> str:
     return "no connection"
 
 
-def _server(role: Role, info: dict[str, Any]) -> Server:
-    database = client(role).connection_pool.connection_kwargs.get("db", 0)
+def _server(role: Role, reports: list[dict[str, Any]]) -> Server:
+    """One role's servers as one: a Cluster's primaries are added up, and the youngest tells how long it runs."""
+    database = f"db{address_of(role).db}"
     return Server(
         role,
-        run_id=str(info.get("run_id", "")),
-        version=f"{_product(info)} {info.get('valkey_version') or info.get('redis_version', '')}",
-        used_memory=int(info.get("used_memory", 0)),
-        max_memory=int(info.get("maxmemory", 0)),
-        policy=str(info.get("maxmemory_policy", "")),
-        clients=int(info.get("connected_clients", 0)),
-        max_clients=int(info.get("maxclients", 0)),
-        operations=int(info.get("instantaneous_ops_per_sec", 0)),
-        evicted=int(info.get("evicted_keys", 0)),
-        uptime=int(info.get("uptime_in_seconds", 0)),
-        keys=int(info.get(f"db{database}", {}).get("keys", 0)),
+        run_id=" ".join(sorted(str(info.get("run_id", "")) for info in reports)),
+        version=_distinct(f"{_product(info)} {_version(info)}" for info in reports),
+        used_memory=_sum(reports, "used_memory"),
+        max_memory=_sum(reports, "maxmemory"),
+        policy=_policy(reports),
+        clients=_sum(reports, "connected_clients"),
+        max_clients=_sum(reports, "maxclients"),
+        operations=_sum(reports, "instantaneous_ops_per_sec"),
+        evicted=_sum(reports, "evicted_keys"),
+        uptime=min(int(info.get("uptime_in_seconds", 0)) for info in reports),
+        keys=_sum([info.get(database, {}) for info in reports], "keys"),
     )
+
+
+def _sum(reports: list[dict[str, Any]], name: str) -> int:
+    return sum(int(info.get(name, 0)) for info in reports)
+
+
+def _distinct(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
+
+
+def _policy(reports: list[dict[str, Any]]) -> str:
+    """Where the nodes differ, one that evicts: that is the one to know of."""
+    policies = {str(info.get("maxmemory_policy", "")) for info in reports}
+    return min(policies, key=lambda policy: (policy in ("", "noeviction"), policy))
 
 
 def _product(info: dict[str, Any]) -> str:
     return str(info.get("server_name", "redis")).title()
+
+
+def _version(info: dict[str, Any]) -> str:
+    return str(info.get("valkey_version") or info.get("redis_version", ""))
 
 
 def _numbers(fields: dict[bytes, bytes]) -> dict[str, int]:

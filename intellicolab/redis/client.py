@@ -1,28 +1,46 @@
 """The one module that builds Redis clients.
 
-Two roles (`Role.STATE`, which must not be evicted, and `Role.CACHE`, which may) and three purposes. Clients share
+Two roles (`Role.STATE`, which must not be evicted, and `Role.CACHE`, which may) and four purposes. Clients share
 one pool a role and purpose; async ones one a running event loop, because an asyncio connection belongs to its loop.
-No command is retried: redis-py's default of ten retries writes twice after a timeout (redis-py#3554), and the pools
+Whether one server, a Sentinel group or a Cluster answers, the address alone says (`addresses.py`).
+No command is sent again: redis-py's default of ten retries writes twice after a timeout (redis-py#3554), and the pools
 already replace a connection that the server has closed before they lend it.
 """
 
 import asyncio
 import threading
 import weakref
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, cast
 
 import redis
 import redis.asyncio
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
 from redis.retry import Retry
 
-from .connections import ASYNC_CLASSES, SYNC_CLASSES, Link
+from . import addresses, sentinel
+from .addresses import Address, Kind, safe_url
+from .cluster import AsyncCluster, Cluster
+from .connections import ASYNC_CLASSES, SYNC_CLASSES, Links
+
+__all__ = [
+    "READ_TIMEOUT",
+    "Primary",
+    "Purpose",
+    "Role",
+    "aclose",
+    "address_of",
+    "aprimaries",
+    "async_client",
+    "client",
+    "close",
+    "primaries",
+    "reports",
+    "safe_url",
+]
 
 CONNECT_TIMEOUT = 1.0  # seconds; a server on the same network answers within milliseconds or is down
 MAX_CONNECTIONS = 200  # a pool; a runaway caller gets an error instead of exhausting the server's clients
@@ -37,99 +55,172 @@ class Purpose(StrEnum):
     COMMAND = "command"
     FAST = "fast"  # a user waits on a decision that has a default: give up early
     BLOCKING = "blocking"  # BLOCK reads and subscriptions: silence is normal
+    WAITING = "waiting"  # blocking reads of at most 10 s: silence is normal, but not for ever
 
 
 # Seconds that a read may take. redis-py's own default of 5 s breaks blocking reads and makes users wait elsewhere.
-READ_TIMEOUT: dict[Purpose, float | None] = {Purpose.COMMAND: 2.0, Purpose.FAST: 0.1, Purpose.BLOCKING: None}
+READ_TIMEOUT: dict[Purpose, float | None] = {
+    Purpose.COMMAND: 2.0,
+    Purpose.FAST: 0.1,
+    Purpose.BLOCKING: None,
+    Purpose.WAITING: 12.0,
+}
 
 _lock = threading.Lock()
-_links: dict[Role, Link] = {}
-_pools: dict[tuple[Role, Purpose], redis.ConnectionPool] = {}
-_async_pools: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict]" = weakref.WeakKeyDictionary()
+_links: dict[Role, Links] = {}
+_clients: dict[tuple[Role, Purpose], redis.Redis] = {}
+_async_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict]" = weakref.WeakKeyDictionary()
 
 
 def url_of(role: Role) -> str:
     return settings.REDIS_URLS[role]
 
 
-def connection_options(url: str) -> tuple[str, dict[str, Any]]:
-    """(scheme, keyword arguments for a redis-py connection) of a `redis://`, `rediss://` or `unix://` URL.
-
-    Raises ImproperlyConfigured for anything else, naming the schemes that work.
-    """
-    scheme = urlsplit(url).scheme
-    if scheme not in SYNC_CLASSES:
-        raise ImproperlyConfigured(
-            f"{safe_url(url)!r} is not a Redis address. Use redis://host:6379/0, rediss://host:6379/0 or "
-            "unix:///path/to/redis.sock?db=0."
-        )
-    try:
-        options = dict(parse_url(url))
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{safe_url(url)!r} is not a Redis address: {error}") from error
-    options.pop("connection_class", None)
-    return scheme, options
-
-
-def safe_url(url: str) -> str:
-    """The address without its password, for logs and messages."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-
-def _link(role: Role) -> Link:
-    return _links.setdefault(role, Link(role.value, safe_url(url_of(role))))
-
-
-def _pool_options(role: Role, purpose: Purpose) -> tuple[str, dict[str, Any]]:
-    scheme, options = connection_options(url_of(role))
-    defaults: dict[str, Any] = {
-        "socket_connect_timeout": min(CONNECT_TIMEOUT, READ_TIMEOUT[purpose] or CONNECT_TIMEOUT),
-        "socket_timeout": READ_TIMEOUT[purpose],
-        "client_name": f"intellicolab-{role}-{purpose}",
-        "max_connections": MAX_CONNECTIONS,
-        "link": _link(role),
-    }
-    return scheme, {**defaults, **options}
+def address_of(role: Role) -> Address:
+    """Raises AddressError (an ImproperlyConfigured) when the role's URL is not a Redis address."""
+    return addresses.parse(url_of(role))
 
 
 def client(role: Role, purpose: Purpose = Purpose.COMMAND) -> redis.Redis:
-    """A sync client on the shared pool of its role and purpose; cheap to make, needs no closing."""
-    with _lock:
-        pool = _pools.get((role, purpose))
-        if pool is None:
-            scheme, options = _pool_options(role, purpose)
-            pool = redis.ConnectionPool(connection_class=SYNC_CLASSES[scheme], retry=Retry(NoBackoff(), 0), **options)
-            _pools[role, purpose] = pool
-    return redis.Redis(connection_pool=pool)
+    """The sync client of a role and purpose, on their shared pool; needs no closing.
+
+    On a Cluster it is a `Cluster`, which offers the same commands. There, ConnectionError when no node answers.
+    """
+    found = _clients.get((role, purpose))
+    if found is None:
+        with _lock:
+            found = _clients.get((role, purpose))
+            if found is None:
+                found = _clients[role, purpose] = _client(address_of(role), _options(role, purpose), _links_of(role))
+    return found
 
 
 def async_client(role: Role, purpose: Purpose = Purpose.COMMAND) -> redis.asyncio.Redis:
-    """An asyncio client on the running loop's pool of its role and purpose.
+    """The asyncio client of a role and purpose, on the running loop's pool. RuntimeError when no event loop runs."""
+    clients = _async_clients.setdefault(asyncio.get_running_loop(), {})
+    found = clients.get((role, purpose))
+    if found is None:
+        options = _options(role, purpose)
+        found = clients[role, purpose] = _async_client(address_of(role), options, _links_of(role))
+    return cast(redis.asyncio.Redis, found)
 
-    Raises RuntimeError when no event loop runs.
-    """
-    pools = _async_pools.setdefault(asyncio.get_running_loop(), {})
-    pool = pools.get((role, purpose))
-    if pool is None:
-        scheme, options = _pool_options(role, purpose)
-        pool = redis.asyncio.ConnectionPool(
-            connection_class=ASYNC_CLASSES[scheme], retry=AsyncRetry(NoBackoff(), 0), **options
-        )
-        pools[role, purpose] = pool
-    return redis.asyncio.Redis(connection_pool=pool)
+
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """One server that takes a role's writes. `options` are a redis-py connection's and hold the password."""
+
+    name: str  # host:port, or the path of the socket
+    transport: str  # a key of SYNC_CLASSES and ASYNC_CLASSES
+    options: dict[str, Any] = field(repr=False)
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A client of this server alone, on a pool of its own that the caller closes; sends nothing again."""
+        return _one(self.transport, {**self.options, **options})
+
+    def async_client(self, **options: Any) -> redis.asyncio.Redis:
+        """The same for asyncio."""
+        return _async_one(self.transport, {**self.options, **options})
+
+
+def primaries(role: Role, purpose: Purpose = Purpose.COMMAND) -> list[Primary]:
+    """The primaries of now, with the options of that purpose: one, or each of a Cluster's. Asks Sentinels or the
+    Cluster, so RedisError when nobody answers; they may change at any later time."""
+    address, made = address_of(role), client(role, purpose)
+    options = {**_options(role, purpose), "link": _links_of(role).all}
+    if address.kind is Kind.CLUSTER:
+        return _nodes(address, options, made.execute_command("CLUSTER SLOTS"))
+    if address.kind is Kind.SENTINEL:
+        host, port = cast(Any, made.connection_pool).get_master_address()
+        return [_primary(address, options, host, port)]
+    return [Primary(safe_url(url_of(role)), address.transport, options)]
+
+
+async def aprimaries(role: Role, purpose: Purpose = Purpose.COMMAND) -> list[Primary]:
+    """The same, asked through the running loop's client."""
+    address, made = address_of(role), async_client(role, purpose)
+    options = {**_options(role, purpose), "link": _links_of(role).all}
+    if address.kind is Kind.CLUSTER:
+        return _nodes(address, options, await made.execute_command("CLUSTER SLOTS"))
+    if address.kind is Kind.SENTINEL:
+        host, port = await cast(Any, made.connection_pool).get_master_address()
+        return [_primary(address, options, host, port)]
+    return [Primary(safe_url(url_of(role)), address.transport, options)]
+
+
+def reports(role: Role, section: str | None = None) -> list[dict[str, Any]]:
+    """INFO of each primary of a role, through the shared client. Raises RedisError or OSError."""
+    made = client(role)
+    answer = made.info(section) if section else made.info()
+    return list(answer.values()) if isinstance(made, Cluster) else [answer]
 
 
 def close() -> None:
     """Disconnect every sync pool; called when the process ends and by tests that move the server."""
     with _lock:
-        for pool in _pools.values():
-            pool.disconnect()
-        _pools.clear()
+        for made in _clients.values():
+            if isinstance(made, Cluster):
+                made.disconnect_connection_pools()
+            else:
+                sentinel.close(made.connection_pool)
+        _clients.clear()
         _links.clear()
 
 
 async def aclose() -> None:
     """Disconnect the running loop's async pools."""
-    for pool in _async_pools.pop(asyncio.get_running_loop(), {}).values():
-        await pool.disconnect()
+    for made in _async_clients.pop(asyncio.get_running_loop(), {}).values():
+        if isinstance(made, AsyncCluster):
+            await made.aclose()
+        else:
+            await sentinel.aclose(made.connection_pool)
+
+
+def _links_of(role: Role) -> Links:
+    return _links.get(role) or _links.setdefault(role, Links(role.value, safe_url(url_of(role))))
+
+
+def _options(role: Role, purpose: Purpose) -> dict[str, Any]:
+    """Of a connection pool; what the URL says goes first."""
+    defaults: dict[str, Any] = {
+        "socket_connect_timeout": min(CONNECT_TIMEOUT, READ_TIMEOUT[purpose] or CONNECT_TIMEOUT),
+        "socket_timeout": READ_TIMEOUT[purpose],
+        "client_name": f"intellicolab-{role}-{purpose}",
+        "max_connections": MAX_CONNECTIONS,
+    }
+    return {**defaults, **address_of(role).options}
+
+
+def _client(address: Address, options: dict[str, Any], links: Links) -> redis.Redis:
+    if address.kind is Kind.CLUSTER:
+        return cast(redis.Redis, Cluster(address, links, **options))
+    if address.kind is Kind.SENTINEL:
+        return redis.Redis(connection_pool=sentinel.pool(address, {**options, "link": links.all}))
+    return _one(address.transport, {**options, "link": links.all})
+
+
+def _async_client(address: Address, options: dict[str, Any], links: Links) -> redis.asyncio.Redis | AsyncCluster:
+    if address.kind is Kind.CLUSTER:
+        return AsyncCluster(address, links, **options)
+    if address.kind is Kind.SENTINEL:
+        return redis.asyncio.Redis(connection_pool=sentinel.async_pool(address, {**options, "link": links.all}))
+    return _async_one(address.transport, {**options, "link": links.all})
+
+
+def _one(transport: str, options: dict[str, Any]) -> redis.Redis:
+    pool = redis.ConnectionPool(connection_class=SYNC_CLASSES[transport], retry=Retry(NoBackoff(), 0), **options)
+    return redis.Redis(connection_pool=pool)
+
+
+def _async_one(transport: str, options: dict[str, Any]) -> redis.asyncio.Redis:
+    retry = AsyncRetry(NoBackoff(), 0)
+    pool = redis.asyncio.ConnectionPool(connection_class=ASYNC_CLASSES[transport], retry=retry, **options)
+    return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _nodes(address: Address, options: dict[str, Any], slots: dict[Any, dict[str, Any]]) -> list[Primary]:
+    found = {(shard["primary"][0], shard["primary"][1]) for shard in slots.values()}
+    return [_primary(address, options, host, int(port)) for host, port in sorted(found)]
+
+
+def _primary(address: Address, options: dict[str, Any], host: str, port: int) -> Primary:
+    return Primary(f"{host}:{port}", address.transport, {**options, "host": host, "port": port})

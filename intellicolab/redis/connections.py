@@ -1,7 +1,7 @@
 """Connections that say when a link to Redis is made and when it is lost.
 
 redis-py is silent about both. An outage would otherwise show as a thousand tracebacks and a recovery as nothing,
-so a link is logged when its state changes, once for all connections of its role.
+so a link is logged when its state changes, once for all connections of its role (in a Cluster: to the same node).
 """
 
 import logging
@@ -9,7 +9,9 @@ import threading
 from typing import Any
 
 from redis import connection as sync
+from redis import sentinel
 from redis.asyncio import connection as asynchronous
+from redis.asyncio import sentinel as async_sentinel
 from redis.exceptions import RedisError
 
 logger = logging.getLogger("intellicolab.redis")
@@ -36,6 +38,21 @@ class Link:
         with self._lock:
             changed, self.up = self.up is not up, up
         return changed
+
+
+class Links:
+    """The links of one role: one for all of `redis://host` or of a Sentinel's service, one a node of a Cluster."""
+
+    def __init__(self, name: str, where: str) -> None:
+        self.all = Link(name, where)
+        self._nodes: dict[tuple[str, int], Link] = {}
+
+    def to(self, host: str, port: int) -> Link:
+        """The link to a node of a Cluster."""
+        # Two threads may make one at once; setdefault keeps the first.
+        return self._nodes.get((host, port)) or self._nodes.setdefault(
+            (host, port), Link(self.all.name, f"{host}:{port} of {self.all.where}")
+        )
 
 
 class _Logged:
@@ -102,9 +119,65 @@ class AsyncUnixConnection(_LoggedAsync, asynchronous.UnixDomainSocketConnection)
     pass
 
 
+class SentinelConnection(_Logged, sentinel.SentinelManagedConnection):
+    def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
+        """redis-py's own keeps a connection whose answer did not come, so that the next command would read it."""
+        return super().read_response(disable_decoding, **{"disconnect_on_error": True, **options})
+
+
+class SentinelSSLConnection(SentinelConnection, sentinel.SentinelManagedSSLConnection):
+    pass
+
+
+class AsyncSentinelConnection(_LoggedAsync, async_sentinel.SentinelManagedConnection):
+    pass
+
+
+class AsyncSentinelSSLConnection(_LoggedAsync, async_sentinel.SentinelManagedSSLConnection):
+    pass
+
+
+class NodeConnection(Connection):
+    """To a node of a Cluster, whose address comes with `host` and `port`."""
+
+    def __init__(self, *, links: Links, **kwargs: Any) -> None:
+        super().__init__(link=links.to(kwargs["host"], kwargs["port"]), **kwargs)
+
+
+class NodeSSLConnection(SSLConnection):
+    def __init__(self, *, links: Links, **kwargs: Any) -> None:
+        super().__init__(link=links.to(kwargs["host"], kwargs["port"]), **kwargs)
+
+
+class _AsyncNode:
+    """redis-py's asyncio Cluster lends a connection without a look at it: here it sees what the node has closed."""
+
+    _reader: Any
+
+    def __init__(self, *, links: Links, **kwargs: Any) -> None:
+        super().__init__(link=links.to(kwargs["host"], kwargs["port"]), **kwargs)  # type: ignore[call-arg]
+
+    def should_reconnect(self) -> bool:
+        closed = self._reader is not None and self._reader.at_eof()
+        return closed or super().should_reconnect()  # type: ignore[misc]
+
+
+class AsyncNodeConnection(_AsyncNode, AsyncConnection):
+    pass
+
+
+class AsyncNodeSSLConnection(_AsyncNode, AsyncSSLConnection):
+    pass
+
+
+# By transport: to one server, to the primary that Sentinels name, to a node of a Cluster.
 SYNC_CLASSES: dict[str, type] = {"redis": Connection, "rediss": SSLConnection, "unix": UnixConnection}
 ASYNC_CLASSES: dict[str, type] = {
     "redis": AsyncConnection,
     "rediss": AsyncSSLConnection,
     "unix": AsyncUnixConnection,
 }
+SENTINEL_CLASSES: dict[str, type] = {"redis": SentinelConnection, "rediss": SentinelSSLConnection}
+ASYNC_SENTINEL_CLASSES: dict[str, type] = {"redis": AsyncSentinelConnection, "rediss": AsyncSentinelSSLConnection}
+NODE_CLASSES: dict[str, type] = {"redis": NodeConnection, "rediss": NodeSSLConnection}
+ASYNC_NODE_CLASSES: dict[str, type] = {"redis": AsyncNodeConnection, "rediss": AsyncNodeSSLConnection}
