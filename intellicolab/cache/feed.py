@@ -8,7 +8,8 @@ from typing import Any
 
 from redis.exceptions import TimeoutError
 
-from intellicolab.redis.connections import Link
+from intellicolab.redis.client import Primary
+from intellicolab.redis.connections import SYNC_CLASSES, Link
 
 HEARTBEAT = 1.0  # seconds between two PINGs
 DEADLINE = 1.0  # seconds that an answer may take; then the connection counts as lost
@@ -16,22 +17,25 @@ TURN = 1000  # messages read before other connections have their turn
 
 
 class Feed:
-    """`CLIENT TRACKING ON BCAST` on a connection like those of `pool`; used by one thread.
+    """`CLIENT TRACKING ON BCAST` on a connection of its own to one primary; used by one thread.
 
     `known` (time.monotonic()) is the moment up to which every write has been told: the sending of the last PING that
     was answered. Replies and invalidations come in one stream, so an answer has all earlier invalidations before it.
     """
 
-    def __init__(self, pool: Any, prefixes: Sequence[str], link: Link) -> None:
-        options = {
-            **pool.connection_kwargs,
+    def __init__(self, primary: Primary, prefixes: Sequence[str], link: Link) -> None:
+        options: dict[str, Any] = {
+            **primary.options,
             "client_name": "intellicolab-cache-tracking",
             "protocol": 3,
             "decode_responses": False,
+            "socket_connect_timeout": DEADLINE,
             "socket_timeout": DEADLINE,
             "link": link,
         }
-        self._connection = pool.connection_class(**options)
+        options.pop("max_connections", None)  # a pool's
+        self.name = primary.name
+        self._connection = SYNC_CLASSES[primary.transport](**options)
         self._prefixes = prefixes
         self._pings: deque[float] = deque()  # when those not yet answered were sent
         self._last_ping = 0.0

@@ -20,11 +20,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from redis.exceptions import RedisError, ResponseError
 
-from intellicolab.redis.client import Role, client, safe_url, url_of
+from intellicolab.redis.client import Primary, Purpose, Role, primaries, safe_url, url_of
 from intellicolab.redis.connections import Link
 
 from .feed import DEADLINE, HEARTBEAT, Feed
@@ -126,6 +126,11 @@ def _after_fork(reference: weakref.ref[Tracker]) -> None:
         tracker._forked()
 
 
+def _primaries() -> list[Primary]:
+    """Raises RedisError. Gives up early: the thread that asks also has to read what it follows."""
+    return primaries(Role.CACHE, Purpose.FAST)
+
+
 class _Follower(threading.Thread):
     """The thread: connects to every primary, hands on what they send, and extends the leases."""
 
@@ -137,6 +142,8 @@ class _Follower(threading.Thread):
         self._changed = threading.Event()  # the tiers that are followed are not all any more
         self._told = threading.Condition()
         self._known = 0.0  # every write before this has been handed on; 0 while tracking is not on
+        self._looked = 0.0  # when those that are followed were last known to be all primaries
+        self._next_look = 0.0
         self._wanted = 0.0  # the latest moment that somebody waits to have known
         self._tiers: list[Tracked] = []
         self._feeds: list[Feed] = []
@@ -197,7 +204,8 @@ class _Follower(threading.Thread):
         prefixes = shortest(prefix for tier in self._tiers for prefix in tier.prefixes)
         selector = stack.enter_context(selectors.DefaultSelector())
         selector.register(self._wake_in, selectors.EVENT_READ)
-        self._feeds = [Feed(pool, prefixes, self._link) for pool in self._primaries()]
+        self._next_look = self._looked = monotonic()
+        self._feeds = [Feed(primary, prefixes, self._link) for primary in _primaries()]
         for feed in self._feeds:
             stack.enter_context(closing(feed))
             feed.open()
@@ -209,16 +217,35 @@ class _Follower(threading.Thread):
     def _turn(self, selector: selectors.BaseSelector) -> None:
         # First, because `_follow` has just looked for a change: who adds a tier and waits for it must not be content
         # with an answer on connections that do not track it yet.
-        self._extend(min(feed.known for feed in self._feeds))
+        self._extend(min(self._looked, *(feed.known for feed in self._feeds)))
+        self._look()
         for feed in self._feeds:
             feed.beat(self._wanted)
         for feed in self._readable(selector):
             for keys in feed.read():
                 self._hand_on(keys)
 
+    def _look(self) -> None:
+        """Once in LOOK seconds: are these still all primaries? While nobody says, no lease gets longer."""
+        now = monotonic()
+        if now < self._next_look and self._looked >= self._wanted:
+            return
+        try:
+            names = {primary.name for primary in _primaries()}
+        except (RedisError, OSError):
+            if now > self._looked + MAX_STALENESS:
+                raise  # they may have changed, and changed back
+            self._next_look = now + RETRY
+            return
+        self._next_look = now + LOOK
+        self._looked = now
+        if names != {feed.name for feed in self._feeds}:
+            logger.info("Redis %s: the primaries have changed", self._link.name)
+            self._changed.set()
+
     def _readable(self, selector: selectors.BaseSelector) -> list[Feed]:
         """The feeds to read now; returns no later than one of them is due."""
-        patience = min(feed.due for feed in self._feeds) - monotonic()
+        patience = min(self._next_look, *(feed.due for feed in self._feeds)) - monotonic()
         events = selector.select(0 if any(feed.more for feed in self._feeds) else max(patience, 0))
         ready = [key.data for key, _ in events]
         if None in ready:
@@ -248,9 +275,6 @@ class _Follower(threading.Thread):
             tier.lose()
         self._known = 0.0
         self._feeds = []
-
-    def _primaries(self) -> list[Any]:
-        return [client(Role.CACHE).connection_pool]
 
     def _wake(self) -> None:
         with suppress(OSError):  # full: it wakes anyway; closed: it has ended
