@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
-from django.db import transaction
 from django.urls import reverse
 
-from intellicolab.cache.aside import CacheAside
+from intellicolab.cache.declaration import Cached
+from intellicolab.cache.strategies import CacheAside
 
 from . import names
 from .models import User
@@ -46,12 +46,18 @@ def profile_of(user: User) -> Profile:
     )
 
 
-def _load(user_ids: Sequence[int]) -> dict[int, Profile]:
+def _load(user_id: int) -> Profile | None:
+    return _load_many([user_id]).get(user_id)
+
+
+def _load_many(user_ids: Sequence[int]) -> dict[int, Profile]:
     rows = User.objects.filter(pk__in=user_ids).only(*FIELDS)
     return {user.pk: profile_of(user) for user in rows}
 
 
-_profiles = CacheAside("profile", PROFILE_TTL, _load, Profile)
+_profiles: Cached[Profile] = Cached(
+    "profile", "{user_id}", _load, many=_load_many, ttl=PROFILE_TTL, type=Profile, strategy=CacheAside()
+)
 
 
 def get_profile(user_id: int) -> Profile | None:
@@ -66,4 +72,4 @@ def get_profiles(user_ids: Iterable[int]) -> dict[int, Profile | None]:
 
 def forget_after_commit(*user_ids: int) -> None:
     """Have the next readers load these people anew, once the running transaction has committed."""
-    transaction.on_commit(lambda: _profiles.invalidate(*user_ids))
+    _profiles.invalidate_many(user_ids)

@@ -7,3 +7,4 @@ class IntellicolabConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  system checks register when imported
+        from .cache import checks as cache_checks  # noqa: F401

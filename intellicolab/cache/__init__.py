@@ -1,1 +1,1 @@
-"""Caching strategies over the cache role of Redis."""
+"""Cached things: declared once, read and written through one interface, kept by one of four strategies."""

@@ -1,13 +1,41 @@
 """How values lie in Redis: JSON, never pickle, so that who can write Redis cannot run code in the application."""
 
+from typing import Any, Generic, Protocol, TypeVar
+
 import msgspec
 from django_redis.serializers.base import BaseSerializer
+
+V = TypeVar("V")
 
 _encoder = msgspec.json.Encoder()
 
 
 class CodecError(ValueError):
     """What came from Redis is not what was stored."""
+
+
+class Codec(Protocol[V]):
+    """Between values and bytes. `decode` raises CodecError for bytes that `encode` has not made."""
+
+    def encode(self, value: V) -> bytes: ...
+
+    def decode(self, data: bytes) -> V: ...
+
+
+class JSON(Generic[V]):
+    """Values of one type as JSON; the decoder is built once. Raises TypeError for a type that msgspec cannot read."""
+
+    def __init__(self, type: Any = Any) -> None:
+        self._decode = msgspec.json.Decoder(type).decode
+
+    def encode(self, value: V) -> bytes:
+        return _encoder.encode(value)
+
+    def decode(self, data: bytes) -> V:
+        try:
+            return self._decode(data)
+        except msgspec.DecodeError as error:
+            raise CodecError(str(error)) from error
 
 
 def encode(value: object) -> bytes:

@@ -1,15 +1,17 @@
 """Counters that cost a request nothing: added up in process, flushed each second as one pipeline.
 
-Each flush goes to the hash of the current minute and to the totals. What a crash may lose is one second of
+Each flush goes to the hashes of the current minute (kept 24 hours) and hour (kept 90 days), and to the totals. What a crash may lose is one second of
 statistics; a Redis outage loses no more, because nothing is sent to a server that does not answer.
 """
 
 import atexit
+import itertools
 import logging
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -22,6 +24,23 @@ FLUSH_SECONDS = 1.0
 MAX_FIELDS = 10_000  # distinct (family, field) pairs held while Redis is away; further ones are dropped
 
 
+class Tally:
+    """One counter for the hottest paths: `one()` takes no lock, because a step of `itertools.count` is atomic."""
+
+    __slots__ = ("_count", "_taken", "one")
+
+    def __init__(self) -> None:
+        self._count = itertools.count()
+        self.one = self._count.__next__
+        self._taken = 0
+
+    def take(self) -> int:
+        """How often `one` was called since the last take; for one caller at a time."""
+        calls = next(self._count) - self._taken
+        self._taken += calls + 1  # this look was a step, too
+        return calls
+
+
 class Counters:
     """A process's counters by family and field; `add` is safe from any thread."""
 
@@ -29,6 +48,7 @@ class Counters:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._tallies: dict[tuple[str, str], Tally] = {}
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -38,6 +58,13 @@ class Counters:
                 self._counts[family, field] += amount
             if self._thread is None:
                 self._start()
+
+    def tally(self, family: str, field: str) -> Tally:
+        """The process's one tally of a field; made once, by who counts where even `add` would be felt."""
+        with self._lock:
+            if self._thread is None:
+                self._start()
+            return self._tallies.setdefault((family, field), Tally())
 
     def flush(self) -> None:
         """Write what was counted since the last flush. Kept for the next one if no server was there to take it.
@@ -50,6 +77,7 @@ class Counters:
     def _flush(self) -> None:
         with self._lock:
             counts, self._counts = self._counts, Counter()
+            counts.update({name: calls for name, tally in self._tallies.items() if (calls := tally.take())})
         if not counts:
             return
         try:
@@ -78,14 +106,21 @@ class Counters:
 
     @staticmethod
     def _write(counts: Counter[tuple[str, str]]) -> None:
-        minute = int(time.time() // 60)
+        now = int(time.time())
         pipeline = client(Role.STATE).pipeline(transaction=False)
-        for (family, field), amount in counts.items():
-            pipeline.hincrby(keys.counters_minute(family, minute), field, amount)
-            pipeline.hincrby(keys.counters_total(family), field, amount)
         for family in {family for family, _ in counts}:
-            pipeline.expire(keys.counters_minute(family, minute), keys.COUNTERS_MINUTE_TTL)
+            fields = {field: amount for (of, field), amount in counts.items() if of == family}
+            _count_in(pipeline, fields, keys.counters_minute(family, now // 60), keys.COUNTERS_MINUTE_TTL)
+            _count_in(pipeline, fields, keys.counters_hour(family, now // 3600), keys.COUNTERS_HOUR_TTL)
+            _count_in(pipeline, fields, keys.counters_total(family), keys.COUNTERS_TOTAL_TTL)
         pipeline.execute(raise_on_error=False)
+
+
+def _count_in(pipeline: Any, fields: dict[str, int], name: str, ttl: int | None) -> None:
+    for field, amount in fields.items():
+        pipeline.hincrby(name, field, amount)
+    if ttl is not None:
+        pipeline.expire(name, ttl)
 
 
 counters = Counters()
@@ -99,6 +134,11 @@ def totals(family: str) -> dict[str, int]:
 def minute(family: str, minute: int) -> dict[str, int]:
     """Counts by field in one minute (Unix time // 60) of the last 24 hours."""
     return _numbers(client(Role.STATE).hgetall(keys.counters_minute(family, minute)))
+
+
+def hour(family: str, hour: int) -> dict[str, int]:
+    """Counts by field in one hour (Unix time // 3600) of the last 90 days."""
+    return _numbers(client(Role.STATE).hgetall(keys.counters_hour(family, hour)))
 
 
 def _numbers(fields: dict) -> dict[str, int]:

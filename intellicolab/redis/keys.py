@@ -6,13 +6,16 @@ the same node. Names carry no user input as it came: it is hashed, or it is a nu
 
 PREFIX = "ic"
 
-# Counters: a hash a minute, kept a day so that the dashboard can draw the last 24 hours; one hash of totals.
+# Counters: a hash a minute for a day, a hash an hour for 90 days, one hash of totals.
 COUNTERS_MINUTE_TTL = 24 * 60 * 60
+COUNTERS_HOUR_TTL = 90 * 24 * 60 * 60
 # No TTL: one hash of a few fields a family, the totals since the installation began.
 COUNTERS_TOTAL_TTL = None
 
-# A cached value's lifetime is its declaration's; a lease outlives the slowest loader, then another reader may load.
-CACHE_LEASE_TTL = 10
+# A cached value's lifetime and its flight's lease are its declaration's. Wake-ups of readers that gave up meanwhile:
+CACHE_WAKE_TTL = 5
+# A tag's stamp may outlive its values or not: a value whose stamp is gone counts as invalidated.
+CACHE_TAG_TTL = 7 * 24 * 60 * 60
 
 SESSION_TTL = 24 * 60 * 60
 
@@ -22,14 +25,39 @@ def counters_minute(family: str, minute: int) -> str:
     return f"{PREFIX}:count:{{{family}}}:{minute}"
 
 
+def counters_hour(family: str, hour: int) -> str:
+    """Hash of the counters of a family in one hour (Unix time // 3600)."""
+    return f"{PREFIX}:count:{{{family}}}:h{hour}"
+
+
 def counters_total(family: str) -> str:
     """Hash of the counters of a family since the beginning."""
     return f"{PREFIX}:count:{{{family}}}:total"
 
 
 def cached(namespace: str, key: str | int) -> str:
-    """A cached value or the lease of who loads it."""
-    return f"{PREFIX}:cache:{namespace}:{{{key}}}"
+    """A cached value. It, its flight and its wake list share the hash tag `{namespace:key}`."""
+    return f"{PREFIX}:cache:{{{namespace}:{key}}}"
+
+
+def cached_prefix(namespace: str) -> str:
+    """What all cached values of a namespace begin with, and nothing else does."""
+    return f"{PREFIX}:cache:{{{namespace}:"
+
+
+def flight(value: str) -> str:
+    """Who loads or writes a cached value right now, by the value's own name: a hash of token, tag stamps and waiters."""
+    return value.replace(":cache:", ":flight:", 1)
+
+
+def wake(value: str) -> str:
+    """List from which those are woken who wait for a cached value's flight."""
+    return value.replace(":cache:", ":wake:", 1)
+
+
+def tag(name: str) -> str:
+    """The stamp of a cache tag's last invalidation."""
+    return f"{PREFIX}:tag:{{{name}}}"
 
 
 def limit(rule: str, identity: str) -> str:
@@ -48,3 +76,37 @@ def sessions_of(user_id: int) -> str:
 def device(user_id: int, session: str) -> str:
     """Hash of what is shown of one session (hashed key): browser, address, last active; its TTL is the session's."""
     return f"{PREFIX}:device:{{{user_id}}}:{session}"
+
+
+# No TTL: a lock's fencing number must not go back while the clock does; one number a lock name, and names are few.
+LOCK_FENCE_TTL = None
+
+
+def lock(name: str) -> str:
+    """Who holds a lock; its TTL is the lease. Its other keys share the hash tag `{lock:name}`."""
+    return f"{PREFIX}:lock:{{lock:{name}}}"
+
+
+def lock_fence(name: str) -> str:
+    """The last fencing number of a lock."""
+    return f"{PREFIX}:lock:{{lock:{name}}}:fence"
+
+
+def lock_wake(name: str) -> str:
+    """List with at most one token, for the waiter that is woken; its TTL is the time to claim the lock."""
+    return f"{PREFIX}:lock:{{lock:{name}}}:wake"
+
+
+def lock_queue(name: str) -> str:
+    """Sorted set of a lock's waiters by when they will have looked again; its TTL is the last of those times."""
+    return f"{PREFIX}:lock:{{lock:{name}}}:queue"
+
+
+def lock_index() -> str:
+    """Sorted set of the locks held for longer than a second, by the end of their lease; its TTL is the last end."""
+    return f"{PREFIX}:locks:{{locks}}"
+
+
+def tag_prefix() -> str:
+    """What all tags begin with, and nothing else does."""
+    return f"{PREFIX}:tag:"

@@ -1,0 +1,347 @@
+"""What a cached thing is: declared once, with its namespace, key, time to live, loader, codec and strategy.
+
+    profiles = Cached("profile", "{user_id}", load_profile, ttl=600, type=Profile, strategy=CacheAside())
+    profiles.get(5)
+
+A declaration that cannot work does not raise at import: the system check (`checks.py`) reports all of them together.
+"""
+
+import inspect
+import random
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar, Union
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+
+from intellicolab.redis import keys
+from intellicolab.redis.codec import JSON, Codec
+from intellicolab.threads import run as run_in_thread
+
+from .effects import adrive, drive
+from .engine import Away, Engine, Place
+from .immutable import is_immutable
+from .local import MISSING, LocalTier
+from .owed import forgetting, owed
+from .statistics import Statistics
+from .strategies import CacheAside, Strategy
+from .template import TemplateError, arguments_of, compile_template
+
+V = TypeVar("V")
+
+JITTER = 0.1  # values stored together do not all expire together
+NONE_TTL = 30.0  # seconds; what is not there now is often made soon
+LEASE = 5.0  # seconds that a loader may take; then another reader may try
+MAX_JITTER = 0.5
+_NAMESPACE = re.compile(r"[a-z][a-z0-9-]*")
+
+
+class _Here(threading.local):
+    """This thread's database connection: looking it up anew costs more than a local hit."""
+
+    def __init__(self) -> None:
+        self.connection = connections[DEFAULT_DB_ALIAS]
+
+
+_here = _Here()
+
+
+def after_commit(action: Callable[[], None]) -> None:
+    """Now, where no transaction runs: Django's `on_commit` would open a connection to find that out."""
+    if _here.connection.in_atomic_block:
+        transaction.on_commit(action)
+    else:
+        action()
+
+
+class Cached(Generic[V]):
+    """One kind of cached thing.
+
+    `key` is a template of the loader's parameters, such as "{room_id}:{user_id}". `loader` takes them and returns the
+    value, or None for what does not exist, which is cached too, for `none_ttl`. `many`, if given, loads several at
+    once: it takes a list of keys (an argument, or a tuple of them) and returns those it found. `ttl`, `none_ttl` and
+    `lease` are in seconds; up to the share `jitter` is taken off a time to live. `tags` are templates as well:
+    invalidating a tag invalidates all values that have it. `local`, (entries, bytes), keeps the hottest in this
+    process, too.
+
+    Inside a transaction reads pass the cache by: a transaction sees its own uncommitted rows, which others must not
+    get, and may see older rows than the cache holds. Invalidations inside one wait for its commit.
+    """
+
+    declared: ClassVar[list["Cached[Any]"]] = []
+
+    def __init__(
+        self,
+        namespace: str,
+        key: str,
+        loader: Callable[..., V | None],
+        *,
+        ttl: float | None = None,
+        type: Any = Any,
+        strategy: Strategy | None = None,
+        many: Callable[[Sequence[Any]], Mapping[Any, V]] | None = None,
+        codec: Codec[V | None] | None = None,
+        tags: Sequence[str] = (),
+        none_ttl: float = NONE_TTL,
+        jitter: float = JITTER,
+        lease: float = LEASE,
+        local: tuple[int, int] | None = None,
+    ) -> None:
+        self.namespace = namespace
+        self.key = key
+        self.ttl = ttl or 0.0
+        self.none_ttl = none_ttl
+        self.jitter = jitter
+        self.lease = lease
+        self.strategy = strategy if strategy is not None else CacheAside()
+        self._type, self._local = type, local
+        self._loader, self._many = loader, many
+        self._tag_templates = tuple(tags)
+        self.problems: list[str] = []
+        self._compile(codec)
+        Cached.declared.append(self)
+
+    # --- Sync ------------------------------------------------------------------------------------------------------
+
+    def get(self, *arguments: Any) -> V | None:
+        """The value. Raises what the loader raises; never anything of Redis's."""
+        if _here.connection.in_atomic_block:
+            return self._loader(*arguments)
+        if self.tier is not None:
+            value = self.tier.get(self._name(*arguments))
+            if value is not MISSING:
+                self.statistics.local()
+                return value
+        key = self._key_of(arguments)
+        return drive(self._engine.read([key]))[key]
+
+    def get_many(self, wanted: Iterable[Any]) -> dict[Any, V | None]:
+        """The values by key, one round trip for all hits and, with `many`, one call of the loader for all misses."""
+        unique = list(dict.fromkeys(wanted))
+        if _here.connection.in_atomic_block:
+            return self.load(unique)
+        found, left = self._from_tier(unique)
+        if left:
+            found.update(drive(self._engine.read(left)))
+        return found
+
+    def set(self, *arguments: Any, value: V) -> V:
+        """Store a value; with write-through in the database first. Cached after the commit, if there is one."""
+        place = self.place(self._key_of(arguments))
+        if self.strategy.writer is None:
+            claimed = drive(self._engine.claim_write(place))
+        else:
+            value, claimed = self._write(place, arguments, value)
+        after_commit(partial(self._put, place, value, claimed))
+        return value
+
+    def invalidate(self, *arguments: Any) -> None:
+        """Have the next reader load; after the commit, if there is a transaction."""
+        self.invalidate_many([self._key_of(arguments)])
+
+    def invalidate_many(self, unwanted: Iterable[Any]) -> None:
+        names = [self.name_of(key) for key in unwanted]
+        after_commit(lambda: drive(self._engine.forget(names)))
+
+    def invalidate_tag(self, template: str, **arguments: Any) -> None:
+        """As `invalidate`, for all values with a tag: `invalidate_tag("team:{team_id}", team_id=5)`."""
+        tag = self.tag(template, **arguments)
+        after_commit(lambda: drive(self._engine.restamp(tag)))
+
+    def refresh(self, *arguments: Any) -> V | None:
+        """Load and store now, however fresh the value is."""
+        return drive(self._engine.refresh(self._key_of(arguments)))
+
+    # --- Async -----------------------------------------------------------------------------------------------------
+
+    async def aget(self, *arguments: Any) -> V | None:
+        """As `get`. A hit hops to no thread; a miss runs the loader in one."""
+        if self.tier is not None:
+            value = self.tier.get(self._name(*arguments))
+            if value is not MISSING:
+                self.statistics.local()
+                return value
+        key = self._key_of(arguments)
+        return (await adrive(self._engine.read([key])))[key]
+
+    async def aget_many(self, wanted: Iterable[Any]) -> dict[Any, V | None]:
+        found, left = self._from_tier(list(dict.fromkeys(wanted)))
+        if left:
+            found.update(await adrive(self._engine.read(left)))
+        return found
+
+    async def aset(self, *arguments: Any, value: V) -> V:
+        """As `set`, in a thread: transactions are sync."""
+        return await run_in_thread(partial(self.set, *arguments, value=value))
+
+    async def ainvalidate(self, *arguments: Any) -> None:
+        """At once: asynchronous code has no transaction to wait for."""
+        await adrive(self._engine.forget([self.name_of(self._key_of(arguments))]))
+
+    async def ainvalidate_tag(self, template: str, **arguments: Any) -> None:
+        await adrive(self._engine.restamp(self.tag(template, **arguments)))
+
+    async def arefresh(self, *arguments: Any) -> V | None:
+        return await adrive(self._engine.refresh(self._key_of(arguments)))
+
+    # --- What the engine asks ----------------------------------------------------------------------------------------
+
+    def load(self, wanted: Sequence[Any]) -> dict[Any, V | None]:
+        """From the loader, past the cache."""
+        if self._many is not None and len(wanted) > 1:
+            values = self._many(wanted)
+            return {key: values.get(key) for key in wanted}
+        return {key: self._loader(*self._arguments_of(key)) for key in wanted}
+
+    def lifetime(self, value: V | None) -> tuple[int, int]:
+        """(how long the value is fresh, how long it is kept), in milliseconds."""
+        fresh = self.ttl if value is not None else min(self.none_ttl, self.ttl)
+        fresh *= 1 - self.jitter * random.random()  # noqa: S311  spreads expiries, guards nothing
+        return max(round(fresh * 1000), 1), max(round((fresh + self.strategy.stale) * 1000), 1)
+
+    def place(self, key: Any) -> Place:
+        return Place(key, self.name_of(key), self.tags_of(key))
+
+    def name_of(self, key: Any) -> str:
+        """The Redis key of an argument, or of a tuple of them."""
+        return self._name(*key) if isinstance(key, tuple) else self._name(key)
+
+    def tags_of(self, key: Any) -> Sequence[str]:
+        return [make(*self._arguments_of(key)) for make in self._tags.values()]
+
+    def tag(self, template: str, **arguments: Any) -> str:
+        """One tag's name. Raises ValueError for a template that is not declared."""
+        if template not in self._tags:
+            raise ValueError(f"{self.namespace} has no tag {template!r}; it has {', '.join(self._tags) or 'none'}.")
+        return self._tags[template](*(arguments.get(name, 0) for name in self._parameters))
+
+    @property
+    def is_tagged(self) -> bool:
+        return bool(self._tags)
+
+    # --- Inside ----------------------------------------------------------------------------------------------------
+
+    def _key_of(self, arguments: tuple[Any, ...]) -> Any:
+        return arguments[0] if len(arguments) == 1 else arguments
+
+    def _arguments_of(self, key: Any) -> tuple[Any, ...]:
+        return key if isinstance(key, tuple) else (key,)
+
+    def _from_tier(self, wanted: list[Any]) -> tuple[dict[Any, V | None], list[Any]]:
+        if self.tier is None:
+            return {}, wanted
+        found: dict[Any, V | None] = {}
+        for key in wanted:
+            value = self.tier.get(self.name_of(key))
+            if value is not MISSING:
+                self.statistics.local()
+                found[key] = value
+        return found, [key for key in wanted if key not in found]
+
+    def _write(self, place: Place, arguments: tuple[Any, ...], value: V) -> tuple[V, bool]:
+        """(the value as it was written, whether the flight is claimed). Before this commits, nothing is cached."""
+        assert self.strategy.writer is not None
+        claimed = False
+        try:
+            with transaction.atomic():
+                value = self.strategy.writer(*arguments, value)
+                # After the row was written: from here to the commit, who writes it next waits for its lock.
+                claimed = drive(self._engine.claim_write(place))
+        except BaseException:
+            if claimed:
+                self._give_up(place)
+            raise
+        return value, claimed
+
+    def _put(self, place: Place, value: V, claimed: bool) -> None:
+        """After the commit: readers get the new value, or load it where Redis did not take the claim."""
+        if claimed:
+            drive(self._engine.store([place], {place.key: value}, took=0.0, writer=True))
+        else:
+            drive(self._engine.forget([place.name]))
+
+    def _give_up(self, place: Place) -> None:
+        """After a rollback: the value that is there stays."""
+        try:
+            drive(self._engine.release([place]))
+        except Away:
+            owed.add([forgetting(place.name)])
+
+    def _compile(self, codec: Codec[V | None] | None) -> None:
+        """Make what reads need. What is wrong with the declaration is kept in `problems`, and then any use raises."""
+        self._parameters = parameters_of(self._loader) if callable(self._loader) else []
+        self._tags: dict[str, Callable[..., str]] = {}
+        self.tier: LocalTier[V | None] | None = None
+        self.needs_clock = bool(self._local) or getattr(self.strategy, "stale", 0) > 0
+        self.problems = [*self._wrong_numbers(), *self._wrong_parts(), *self._wrong_templates()]
+        try:
+            self.codec: Codec[V | None] = codec if codec is not None else JSON(Union[self._type, None])  # noqa: UP007  the type is a value here
+        except TypeError as error:
+            self.problems.append(f"its type cannot be read from JSON: {error}")
+        if self.problems:
+            self._name: Callable[..., str] = self._refuse
+            return
+        prefix = keys.cached_prefix(self.namespace)
+        self._name = compile_template(self.key, self._parameters, before=prefix, after="}")
+        self._tags = {template: compile_template(template, self._parameters) for template in self._tag_templates}
+        if self._local is not None:
+            prefixes = [prefix, keys.tag_prefix()] if self._tags else [prefix]
+            self.tier = LocalTier(prefixes, *self._local)
+        self.statistics = Statistics(self.namespace)
+        self._engine = Engine(self)
+
+    def _refuse(self, *arguments: Any) -> str:
+        raise ImproperlyConfigured(
+            f"The cached thing {self.namespace!r} is declared wrongly: {'; '.join(self.problems)}."
+        )
+
+    def _wrong_numbers(self) -> list[str]:
+        wrong = []
+        if self.ttl <= 0:
+            wrong.append("it has no time to live: give `ttl` in seconds")
+        if not 0 <= self.jitter <= MAX_JITTER:
+            wrong.append(f"`jitter` must lie between 0 and {MAX_JITTER}")
+        if self.none_ttl <= 0 or self.lease <= 0:
+            wrong.append("`none_ttl` and `lease` must be above 0 seconds")
+        if self._local is not None and (len(self._local) != 2 or min(self._local) <= 0):
+            wrong.append("`local` must be (entries, bytes), both above 0")
+        return wrong
+
+    def _wrong_parts(self) -> list[str]:
+        wrong = []
+        if not _NAMESPACE.fullmatch(self.namespace):
+            wrong.append("its namespace must be lower-case letters, digits and hyphens")
+        if not isinstance(self.strategy, Strategy):
+            known = ", ".join(sorted(kind.__name__ for kind in Strategy.__subclasses__()))
+            return [*wrong, f"unknown strategy {self.strategy!r}: use one of {known}"]
+        wrong += [f"{self.strategy.name}: {problem}" for problem in self.strategy.problems()]
+        if self._local is not None and self.strategy.beta:
+            wrong.append("refresh-ahead needs to see each read, so it cannot have a local tier")
+        if self._local is not None and not is_immutable(self._type):
+            wrong.append(
+                "a local tier hands the same object to all, so its type must be immutable, as frozen Structs are"
+            )
+        return wrong
+
+    def _wrong_templates(self) -> list[str]:
+        if not callable(self._loader):
+            return ["it has no loader"]
+        try:
+            named = arguments_of(self.key)
+            for template in (self.key, *self._tag_templates):
+                compile_template(template, self._parameters)
+        except TemplateError as error:
+            return [str(error)]
+        ignored = [name for name in self._parameters if name not in named]
+        if not self._parameters:
+            return ["its loader takes no argument: give it one that tells the values apart"]
+        return [
+            f"its key {self.key!r} ignores the loader's argument {name!r}: its values would mix" for name in ignored
+        ]
+
+
+def parameters_of(loader: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(loader).parameters)

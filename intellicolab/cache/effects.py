@@ -1,0 +1,203 @@
+"""What a cache operation asks of the world, and the two drivers that do it: one sync, one for asyncio.
+
+Operations are generators that yield effects and get their results back, so each is written once. An exception, a
+cancellation included, is thrown into the generator at the effect that it met.
+"""
+
+import asyncio
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from redis.exceptions import NoScriptError
+
+from intellicolab.redis.client import Role, async_client, client
+from intellicolab.redis.scripts import Argument, Script
+from intellicolab.threads import run as run_in_thread
+
+R = TypeVar("R")
+
+# Redis calls of one event loop at a time, well below the connections of its pool: more would be refused by the pool,
+# and each refused reader would go to the database.
+MAX_AT_ONCE = 64
+# Seconds of one BLPOP: shorter than a client's read timeout, so that a server that hangs is told from one that waits.
+POP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One call of a script."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Argument] = ()
+
+    def command(self) -> list[Any]:
+        return ["EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args]
+
+    def whole(self) -> list[Any]:
+        """For a server that does not know the script yet."""
+        return ["EVAL", self.script.text, len(self.keys), *self.keys, *self.args]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """The values of these names, None for what is not there. Raises RedisError, OSError."""
+
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Scripts run in one round trip; the result is the list of their answers. Raises RedisError, OSError."""
+
+    calls: Sequence[Run]
+
+
+@dataclass(frozen=True, slots=True)
+class Pop:
+    """Wait for an element of a list, at most `seconds`."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The result of a future of this process. Raises TimeoutError, or what the future raises."""
+
+    future: "Future[Any]"
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The result of a function that asks the database."""
+
+    func: Callable[[], Any]
+
+
+Effect = Fetch | Calls | Pop | Wait | Load
+Operation = Generator[Effect, Any, R]
+
+_turns: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]" = weakref.WeakKeyDictionary()
+
+
+def turn() -> asyncio.Semaphore:
+    """The running loop's bound on Redis calls at once."""
+    loop = asyncio.get_running_loop()
+    if loop not in _turns:
+        _turns[loop] = asyncio.Semaphore(MAX_AT_ONCE)
+    return _turns[loop]
+
+
+def drive(operation: Operation[R]) -> R:
+    """Run an operation in this thread."""
+    try:
+        effect = next(operation)
+        while True:
+            try:
+                result = _SYNC[type(effect)](effect)
+            except BaseException as error:  # the operation decides what it means, and cleans up after itself
+                effect = operation.throw(error)
+            else:
+                effect = operation.send(result)
+    except StopIteration as end:
+        return end.value
+
+
+async def adrive(operation: Operation[R]) -> R:
+    """Run an operation on the running loop."""
+    try:
+        effect = next(operation)
+        while True:
+            try:
+                result = await _ASYNC[type(effect)](effect)
+            except BaseException as error:
+                effect = operation.throw(error)
+            else:
+                effect = operation.send(result)
+    except StopIteration as end:
+        return end.value
+
+
+# --- Sync ----------------------------------------------------------------------------------------------------------
+
+
+def _fetch(effect: Fetch) -> list[bytes | None]:
+    return client(Role.CACHE).mget(effect.names)  # type: ignore[return-value]  # nothing decodes for us
+
+
+def _calls(effect: Calls) -> list[Any]:
+    redis = client(Role.CACHE)
+    answers = _pipelined(redis, effect.calls).execute(raise_on_error=False)
+    for at in _unknown_scripts(answers):
+        answers[at] = redis.execute_command(*effect.calls[at].whole())
+    return answers
+
+
+def _pop(effect: Pop) -> None:
+    left = effect.seconds
+    while left > 0 and client(Role.CACHE).blpop([effect.name], timeout=min(left, POP_SECONDS)) is None:
+        left -= POP_SECONDS
+
+
+def _wait(effect: Wait) -> Any:
+    return effect.future.result(effect.seconds)
+
+
+def _load(effect: Load) -> Any:
+    return effect.func()
+
+
+# --- Async ---------------------------------------------------------------------------------------------------------
+
+
+async def _afetch(effect: Fetch) -> list[bytes | None]:
+    async with turn():
+        return await async_client(Role.CACHE).mget(effect.names)  # type: ignore[return-value]
+
+
+async def _acalls(effect: Calls) -> list[Any]:
+    async with turn():
+        redis = async_client(Role.CACHE)
+        answers = await _pipelined(redis, effect.calls).execute(raise_on_error=False)
+        for at in _unknown_scripts(answers):
+            answers[at] = await redis.execute_command(*effect.calls[at].whole())
+        return answers
+
+
+async def _apop(effect: Pop) -> None:
+    left = effect.seconds
+    while left > 0 and await async_client(Role.CACHE).blpop([effect.name], timeout=min(left, POP_SECONDS)) is None:
+        left -= POP_SECONDS
+
+
+async def _await(effect: Wait) -> Any:
+    # Shielded: who gives up must not cancel what others wait for, too.
+    return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(effect.future)), effect.seconds)
+
+
+async def _aload(effect: Load) -> Any:
+    return await run_in_thread(effect.func)
+
+
+def _pipelined(redis: Any, calls: Sequence[Run]) -> Any:
+    pipeline = redis.pipeline(transaction=False)
+    for call in calls:
+        pipeline.execute_command(*call.command())
+    return pipeline
+
+
+def _unknown_scripts(answers: list[Any]) -> list[int]:
+    """Places of the calls whose script the server did not know, and so has not run. Raises any other error."""
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
+            raise answer
+    return [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+
+
+_SYNC: dict[type, Callable[[Any], Any]] = {Fetch: _fetch, Calls: _calls, Pop: _pop, Wait: _wait, Load: _load}
+_ASYNC: dict[type, Callable[[Any], Any]] = {Fetch: _afetch, Calls: _acalls, Pop: _apop, Wait: _await, Load: _aload}

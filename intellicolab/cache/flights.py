@@ -1,0 +1,53 @@
+"""The flights that this process knows: the loads that it does itself, and those of others that it waits for.
+
+A flight is known by its token, never by its key: Redis says whose token is valid, so nobody joins a load that an
+invalidation has overtaken.
+"""
+
+from concurrent.futures import Future
+from typing import Any
+
+# What a flight's future holds when the waiter has to look again.
+AGAIN = object()
+
+
+class Flights:
+    """Safe from any thread: each step is one operation on a dict."""
+
+    def __init__(self) -> None:
+        self._loading: dict[str, Future[Any]] = {}
+        self._listening: dict[str, Future[Any]] = {}
+
+    def begin(self, token: str) -> None:
+        """Before the claim is sent: whoever is told of this token finds its future."""
+        self._loading[token] = Future()
+
+    def of(self, token: str) -> "Future[Any] | None":
+        """The future of a load in this process."""
+        return self._loading.get(token)
+
+    def land(self, token: str, value: Any = AGAIN) -> None:
+        """Hand the value to who waits here; by default, that they must look again."""
+        future = self._loading.pop(token, None)
+        if future is not None:
+            future.set_result(value)
+
+    def crash(self, token: str, error: BaseException) -> None:
+        """Who waited for this load gets its error, instead of each trying the same again."""
+        future = self._loading.pop(token, None)
+        if future is not None:
+            future.set_exception(error)
+
+    def listen(self, token: str) -> "tuple[Future[Any], bool]":
+        """The future of another process's flight, and whether the caller is the one to listen for its end."""
+        mine: Future[Any] = Future()
+        future = self._listening.setdefault(token, mine)
+        return future, future is mine
+
+    def heard(self, token: str) -> None:
+        future = self._listening.pop(token, None)
+        if future is not None:
+            future.set_result(AGAIN)
+
+
+flights = Flights()

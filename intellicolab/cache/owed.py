@@ -1,0 +1,72 @@
+"""Invalidations that an outage prevented. They are made up for before this process reads the cache again."""
+
+import logging
+import threading
+from collections.abc import Iterable
+
+from redis.exceptions import RedisError
+
+from intellicolab.redis import keys
+
+from .effects import Calls, Operation, Run, drive
+from .scripts import forget, stamp
+
+logger = logging.getLogger("intellicolab.cache")
+
+MAX_OWED = 100_000  # names; beyond them the values' time to live has to do
+RETRY_SECONDS = 0.5
+
+
+def forgetting(value: str) -> Run:
+    return Run(forget, [value, keys.flight(value), keys.wake(value)], [keys.CACHE_WAKE_TTL])
+
+
+def restamping(tag: str) -> Run:
+    return Run(stamp, [keys.tag(tag)], [keys.CACHE_TAG_TTL, 1])
+
+
+class Owed:
+    """Names of values and tags still to be invalidated. A thread tries again until nothing is owed.
+
+    Other processes may have a link to Redis while this one has none, so it cannot wait for this one's next read.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[tuple[str, ...], Run] = {}
+        self._thread: threading.Thread | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, calls: Iterable[Run]) -> None:
+        with self._lock:
+            for call in calls:
+                if len(self._calls) < MAX_OWED:
+                    self._calls[tuple(call.keys)] = call
+            if self._calls and (self._thread is None or not self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._retry, name="cache-owed", daemon=True)
+                self._thread.start()
+
+    def settle(self) -> Operation[None]:
+        """Raises RedisError or OSError, and then still owes. Doing one twice does no harm."""
+        with self._lock:
+            owed = dict(self._calls)
+        if owed:
+            yield Calls(list(owed.values()))
+            with self._lock:
+                for name, call in owed.items():
+                    if self._calls.get(name) is call:  # else it came to be owed again meanwhile
+                        del self._calls[name]
+
+    def _retry(self) -> None:
+        pause = threading.Event()
+        while self:
+            pause.wait(RETRY_SECONDS)
+            try:
+                drive(self.settle())
+            except (RedisError, OSError):  # the link logs the outage, once
+                continue
+
+
+owed = Owed()
