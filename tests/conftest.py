@@ -1,5 +1,6 @@
 """What every test can use: the worker's own Valkey, people called alice and bob, and whole sites to drive."""
 
+import inspect
 from collections.abc import Iterator
 
 import pytest
@@ -12,15 +13,29 @@ from intellicolab.redis.client import Role, aclose, client, close
 from intellicolab.redis.counters import counters
 from intellicolab.redis.embedded import EmbeddedServer
 
+from .environment import topology
 from .site import Site
+from .topologies import Topology
 
 PASSWORD = "correct horse battery"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test that names `redis_server` kills or pauses it, so it is for the one embedded server."""
+    if topology is None:
+        return
+    fit = [item for item in items if "redis_server" not in inspect.signature(item.function).parameters]
+    config.hook.pytest_deselected(items=[item for item in items if item not in fit])
+    items[:] = fit
+
+
 @pytest.fixture(scope="session", autouse=True)
-def redis_server() -> Iterator[EmbeddedServer]:
-    """The real server behind this worker's settings. A test may kill, pause or stop it and must start it again."""
-    server = EmbeddedServer(settings.REDIS_DIR)
+def redis_server() -> Iterator[EmbeddedServer | Topology]:
+    """The real server behind this worker's settings. A test may kill, pause or stop it and must start it again.
+
+    With TEST_REDIS it is what that names, and tests that ask for it are left out.
+    """
+    server = topology or EmbeddedServer(settings.REDIS_DIR)
     server.start()
     yield server
     counters.stop()
@@ -32,9 +47,12 @@ def redis_server() -> Iterator[EmbeddedServer]:
 def clean_redis(redis_server: EmbeddedServer) -> Iterator[None]:
     """Each test starts with an empty server, which is this worker's own."""
     yield
-    if not redis_server.alive:
-        redis_server.start()
-    client(Role.STATE).flushall()
+    if topology is not None:
+        topology.flush()
+    else:
+        if not redis_server.alive:
+            redis_server.start()
+        client(Role.STATE).flushall()
     engine.breaker.succeeded()
     sessions.breaker.succeeded()  # the next test has a server that answers, and must not wait to find that out
 

@@ -9,6 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from . import topologies
+
 OURS = (
     "ALLOWED_HOSTS DATABASE_URL DEBUG EMAIL_URL PUBLIC_URL RATELIMIT_REQUESTS REDIS_CACHE_URL REDIS_URL SECRET_KEY "
     "SETUP_CODE SIGNUP SITE_NAME TIME_ZONE TRUSTED_PROXIES VAR_DIR LOG_LEVEL DEFAULT_FROM_EMAIL MESSAGE_MAX_LENGTH"
@@ -38,3 +40,22 @@ if os.environ.get("TEST_DATABASE") == "postgres":
     if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit the address of the controller's server
         os.environ["TEST_POSTGRES_URL"] = start_postgres()
     os.environ["DATABASE_URL"] = os.environ["TEST_POSTGRES_URL"]
+
+
+def named_topology(name: str) -> topologies.Topology:
+    """The servers that TEST_REDIS names, with their addresses in the environment; the `redis_server` fixture starts
+    them. Without the server that they need, the run ends as if it had passed, unless REQUIRE_REDIS is set."""
+    try:
+        made = topologies.KINDS[name]()
+    except topologies.Missing as missing:
+        if os.environ.get("REQUIRE_REDIS"):
+            raise
+        print(f"TEST_REDIS={name} is skipped: {missing}.")
+        raise SystemExit(0) from None
+    atexit.register(made.stop)
+    os.environ.update(made.environment())
+    return made
+
+
+_topology = os.environ.get("TEST_REDIS", "single")
+topology = None if _topology == "single" else named_topology(_topology)
