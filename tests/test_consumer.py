@@ -386,5 +386,5 @@ def test_every_error_code_of_a_frame_is_documented():
 
 def test_every_close_code_is_documented():
     table = PROTOCOL.partition("### Close codes")[2]
-    for code in (errors.SIGNED_OUT, errors.FLOOD, errors.TOO_SLOW, errors.TRY_LATER):
+    for code in (errors.SIGNED_OUT, errors.RENEWED, errors.FLOOD, errors.TOO_SLOW, errors.TRY_LATER):
         assert f"| {code} |" in table

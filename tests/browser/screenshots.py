@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.site import Site
 
-from .driver import Visitor, chromium, started
+from .driver import PASSWORD, Visitor, chromium, started
 
 SIZES = {"phone": {"width": 360, "height": 780}, "desktop": {"width": 1280, "height": 800}}
 LONG_NAME = "Wolfeschlegelsteinhausenbergerdorff von der Unaussprechlichen-Hohenwarte"
@@ -27,6 +27,14 @@ SAMPLES = [
     "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2,
     "# A heading\n\nAnd a paragraph that is long enough to show where lines end on a wide screen, because text that "
     "runs across the whole window is hard to read, which is why it stops at seventy-five characters.",
+]
+
+DEVICES = [
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 "
+    "Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/28.0 Chrome/130.0.0.0 "
+    "Mobile Safari/537.36",
+    "Something else",
 ]
 
 
@@ -45,6 +53,8 @@ def fill(site: Site, browser: Browser, log: Path | None) -> Walk:
     invitation = alice.invite()
     bob = Visitor(browser, site.url)
     bob.sign_up(alice.invite(), "Bob")
+    for user_agent in DEVICES:
+        sign_in(Visitor(browser, site.url, user_agent=user_agent), "alice")
     alice.page.goto("/")
     talk(alice, bob)
     for name, topic in (("Support", "Questions and answers"), (LONG_NAME[:70], LONG_NAME * 2)):
@@ -63,6 +73,7 @@ def fill(site: Site, browser: Browser, log: Path | None) -> Walk:
         ("people", "/people/"),
         ("person", "/people/2/"),
         ("profile", "/profile/"),
+        ("devices", "/profile/devices/"),
         ("invitations", "/invitations/"),
         ("no-such-room", "/rooms/999/"),
         ("not-found", "/no/such/page"),
@@ -76,6 +87,15 @@ def fill(site: Site, browser: Browser, log: Path | None) -> Walk:
     return Walk(
         alice, [("sign-in", "/accounts/login/"), ("invite", invitation), ("reset", "/accounts/password/reset/")], pages
     )
+
+
+def sign_in(visitor: Visitor, name: str) -> None:
+    visitor.page.goto("/accounts/login/")
+    visitor.page.get_by_label("Email").fill(f"{name}@example.org")
+    visitor.page.get_by_label("Password").fill(PASSWORD)
+    visitor.page.get_by_role("button", name="Sign in").click()
+    expect(visitor.page.locator("body.shell")).to_be_visible()
+    visitor.context.close()
 
 
 def talk(alice: Visitor, bob: Visitor) -> None:

@@ -19,6 +19,7 @@ PAGES = [
     "/people/",
     "/people/1/",
     "/profile/",
+    "/profile/devices/",
     "/invitations/",
 ]
 WORD = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 3
