@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from accounts import sessions
-from intellicolab.cache import engine
+from intellicolab.cache import gateway
 from intellicolab.redis.client import Role, aclose, client, close
 from intellicolab.redis.counters import counters
 from intellicolab.redis.embedded import EmbeddedServer
@@ -53,7 +53,7 @@ def clean_redis(redis_server: EmbeddedServer) -> Iterator[None]:
         if not redis_server.alive:
             redis_server.start()
         client(Role.STATE).flushall()
-    engine.breaker.succeeded()
+    gateway.breaker.succeeded()
     sessions.breaker.succeeded()  # the next test has a server that answers, and must not wait to find that out
 
 

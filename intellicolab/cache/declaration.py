@@ -22,10 +22,10 @@ from intellicolab.redis.codec import JSON, Codec
 from intellicolab.threads import run as run_in_thread
 
 from .effects import adrive, drive
-from .engine import Away, Engine, Place
+from .engine import Engine
 from .immutable import is_immutable
 from .local import MISSING, LocalTier
-from .owed import forgetting, owed
+from .place import Place
 from .statistics import Statistics
 from .strategies import CacheAside, Strategy
 from .template import TemplateError, arguments_of, compile_template
@@ -252,23 +252,13 @@ class Cached(Generic[V]):
                 claimed = drive(self._engine.claim_write(place))
         except BaseException:
             if claimed:
-                self._give_up(place)
+                drive(self._engine.give_up(place))
             raise
         return value, claimed
 
     def _put(self, place: Place, value: V, claimed: bool) -> None:
         """After the commit: readers get the new value, or load it where Redis did not take the claim."""
-        if claimed:
-            drive(self._engine.store([place], {place.key: value}, took=0.0, writer=True))
-        else:
-            drive(self._engine.forget([place.name]))
-
-    def _give_up(self, place: Place) -> None:
-        """After a rollback: the value that is there stays."""
-        try:
-            drive(self._engine.release([place]))
-        except Away:
-            owed.add([forgetting(place.name)])
+        drive(self._engine.put(place, value) if claimed else self._engine.forget([place.name]))
 
     def _compile(self, codec: Codec[V | None] | None) -> None:
         """Make what reads need. What is wrong with the declaration is kept in `problems`, and then any use raises."""
