@@ -181,6 +181,7 @@ if not SECRET_KEY:
 
 INSTALLED_APPS = [
     "intellicolab",
+    "intellicolab.cache",
     "accounts",
     "ratelimit",
     "realtime",
@@ -360,7 +361,7 @@ RATELIMIT_REQUESTS = env_int("RATELIMIT_REQUESTS", 100, 0, 1_000_000)
 
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "BACKEND": "intellicolab.layers.ChannelLayer",
         "CONFIG": {
             # The layer's calls hold one lock, so a paused Redis may hold it only this long (seconds).
             "hosts": [
