@@ -1,28 +1,60 @@
-"""Whoever saves or deletes a person: cached profile, picture file and sessions follow after the commit."""
+"""Whoever saves or deletes a person or their groups: what is cached of them, picture file and sessions follow after
+the commit."""
 
+from collections.abc import Collection
 from typing import Any
 
 from allauth.account.signals import password_reset
 from allauth.core import context
 from django.contrib.auth import logout
-from django.db.models.signals import post_delete, post_save, pre_save
+from django.contrib.auth.models import Group
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from . import profiles, services
+from . import own_settings, profiles, services, tiers
 from .models import User
 
 
 @receiver(post_save, sender=User)
-def forget_saved_profile(instance: User, created: bool, update_fields: frozenset[str] | None, **kwargs: Any) -> None:
+def forget_saved_person(instance: User, update_fields: frozenset[str] | None, **kwargs: Any) -> None:
     """Of saves that name their fields only those that show: each sign-in saves `last_login`."""
-    if update_fields is None or not update_fields.isdisjoint(profiles.FIELDS):
+
+    def touches(fields: Collection[str]) -> bool:
+        return update_fields is None or not update_fields.isdisjoint(fields)
+
+    if touches(profiles.FIELDS):
         profiles.forget_after_commit(instance.pk)
+    if touches(own_settings.FIELDS):
+        own_settings.forget_after_commit(instance.pk)
+    if touches(tiers.FIELDS):
+        tiers.forget_after_commit([instance.pk])
+
+
+@receiver(m2m_changed, sender=User.groups.through)
+def forget_tier_of_a_new_group(
+    instance: User | Group, action: str, reverse: bool, pk_set: set[int] | None, **kwargs: Any
+) -> None:
+    """From either side; only before a group is emptied can its people still be named."""
+    if isinstance(instance, User):
+        tiers.forget_after_commit([instance.pk])
+    elif action == "pre_clear":
+        forget_tiers_of_a_group(instance)
+    elif pk_set:
+        tiers.forget_after_commit(pk_set)
+
+
+@receiver([post_save, pre_delete], sender=Group)
+def forget_tiers_of_a_group(instance: Group, **kwargs: Any) -> None:
+    """It has another name now, or none: its people's rows go with it, without a signal."""
+    tiers.forget_after_commit(User.objects.filter(groups=instance).values_list("pk", flat=True))
 
 
 @receiver(post_delete, sender=User)
 def forget_deleted_person(instance: User, **kwargs: Any) -> None:
     profiles.forget_after_commit(instance.pk)
+    own_settings.forget_after_commit(instance.pk)
+    tiers.forget_after_commit([instance.pk])
     services.remove_after_commit(instance.avatar.name or "")
     services.sign_out_after_commit(instance.pk)
 

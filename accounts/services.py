@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from . import avatars, devices, profiles, queries
+from . import avatars, devices, own_settings, profiles, queries, tiers
 from .models import Installation, Invitation, User
 from .sessions import SessionUnavailable
 from .signals import installed, joined, profile_changed
@@ -91,7 +91,8 @@ def update_profile(
             if stored or remove_picture:
                 remove_after_commit(row.avatar.name or "")
                 row.avatar.name = stored
-            row.save(update_fields=["display_name", "bio", "time_zone", "avatar"])
+            own_settings.write(row.pk, own_settings.settings_in(row))
+            profiles.forget_after_commit(row.pk)
             profile_saved(row)
     except BaseException:  # whatever it was, the row does not refer to the new file
         avatars.remove(stored)
@@ -117,6 +118,7 @@ def set_active(people: Iterable[User], active: bool) -> int:
     # A queryset's update sends no signal of a saved row, so what receivers.py does for those is done here.
     User.objects.filter(pk__in=[user.pk for user in changed]).update(is_active=active)
     profiles.forget_after_commit(*(user.pk for user in changed))
+    tiers.forget_after_commit(user.pk for user in changed)
     for user in changed:
         user.is_active = active
         profile_saved(user)

@@ -20,7 +20,8 @@ from intellicolab.redis.client import client as redis_client
 
 from .conftest import PASSWORD
 
-pytestmark = pytest.mark.django_db(transaction=True)  # sessions end when the change that ends them has committed
+# Sessions end when the change that ends them has committed.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
 
 COOKIE = settings.SESSION_COOKIE_NAME
 PAGE = "/profile/devices/"
@@ -381,44 +382,6 @@ def test_who_may_edit_accounts_cannot_sign_a_superuser_out(alice, make_user):
     theirs, here = browser(email="dora@example.org"), browser()
     assert "0 devices were signed out." in text(act(here, *User.objects.filter(is_superuser=True)))
     assert is_signed_in(theirs)
-
-
-# --- Outages -------------------------------------------------------------------------------------------------------
-
-
-def assert_outage(response):
-    assert response.status_code == 503
-    assert not response.cookies
-
-
-def test_while_redis_is_away_the_page_and_the_sign_out_say_so_and_nobody_is_signed_out(alice, redis_server):
-    other, here = browser(IPHONE), browser()
-    session = hash_of(other)
-    redis_server.pause()
-    try:
-        assert_outage(here.get(PAGE))
-        assert_outage(here.post(f"{PAGE}sign-out/", {"device": session}))
-        assert_outage(here.post(f"{PAGE}sign-out-others/"))
-    finally:
-        redis_server.resume()
-    sessions.breaker.succeeded()
-    assert is_signed_in(other)
-    assert is_signed_in(here)
-
-
-def test_a_note_that_cannot_be_made_costs_no_answer(alice, redis_server):
-    here = browser()
-    another_process()
-    redis_server.kill()
-    devices.touch(alice.pk, hash_of(here), FIREFOX, "198.51.100.7")
-
-
-def test_a_deactivation_during_an_outage_is_made_and_logged(alice, redis_server, caplog):
-    browser()
-    redis_server.kill()
-    services.set_active([alice], False)
-    assert not User.objects.get(pk=alice.pk).is_active
-    assert "not deleted, only refused" in caplog.text
 
 
 # --- Async -----------------------------------------------------------------------------------------------------------

@@ -102,6 +102,7 @@ async def test_signing_out_closes_every_socket_of_the_session_and_no_other(room)
     await elsewhere.disconnect()
 
 
+@pytest.mark.topology
 async def test_signing_others_out_closes_their_sockets_at_once(room):
     here, phone, tablet = [await Browser().sign_in() for _ in range(3)]
     mine, first, second = [await browser.open() for browser in (here, phone, tablet)]
@@ -126,6 +127,7 @@ async def test_a_new_password_closes_all_sockets_and_only_here_they_may_come_bac
     await again.disconnect()
 
 
+@pytest.mark.topology
 async def test_a_session_that_ran_out_or_whose_end_was_not_told_is_found_by_the_look(room):
     here, other = await Browser().sign_in(), await Browser().sign_in()
     mine, theirs = await here.open(), await other.open()
@@ -225,6 +227,7 @@ async def test_who_opens_a_socket_and_chats_uses_the_device(room, monkeypatch):
     await socket.disconnect()
 
 
+@pytest.mark.topology
 def test_sessions_are_looked_at_in_bounded_pipelines(monkeypatch):
     monkeypatch.setattr(sessions, "LOOK_AT_ONCE", 3)
     stores = [SessionStore() for _ in range(8)]
