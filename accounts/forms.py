@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from . import avatars
 from .models import User
 from .names import clean_name
+from .own_settings import OwnSettings
 from .zones import default_time_zone, validate_time_zone, zone_choices
 
 
@@ -108,11 +109,11 @@ class ProfileForm(forms.Form):
     )
     remove_picture = forms.BooleanField(label="Remove my picture", required=False)
 
-    def __init__(self, user: User, data: Any = None, files: Any = None) -> None:
-        initial = {name: getattr(user, name) for name in ("display_name", "bio", "time_zone")}
+    def __init__(self, own: OwnSettings, data: Any = None, files: Any = None) -> None:
+        initial = {name: getattr(own, name) for name in ("display_name", "bio", "time_zone")}
         super().__init__(data, files, initial=initial)
-        self.fields["time_zone"].choices = zone_choices(user.time_zone)  # type: ignore[attr-defined]
-        if not user.avatar:
+        self.fields["time_zone"].choices = zone_choices(own.time_zone)  # type: ignore[attr-defined]
+        if not own.avatar:
             del self.fields["remove_picture"]
 
     def clean_picture(self) -> bytes | None:

@@ -1,4 +1,5 @@
-"""Sessions that survive an outage of Redis, and the way to the set-up page of an empty installation."""
+"""Sessions that survive an outage of Redis, the reader's time zone, and the way to the set-up page of an empty
+installation."""
 
 import logging
 
@@ -6,11 +7,13 @@ import redis
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.deprecation import MiddlewareMixin
 
 from intellicolab.errors import SessionOutage, session_outage
 
 from . import devices, queries
+from .own_settings import settings_of
 from .sessions import SessionStore, SessionUnavailable
 
 logger = logging.getLogger("accounts")
@@ -71,6 +74,20 @@ def note_use(request: HttpRequest) -> None:
 def outage(request: HttpRequest, error: Exception) -> SessionOutage:
     logger.warning("%s %s: no answer from Redis: %s", request.method, request.path, error)
     return session_outage(request)
+
+
+class ZoneMiddleware(MiddlewareMixin):
+    """Has pages tell times in the zone of who reads them."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        user_id = getattr(request.session, "user_id", None)
+        own = settings_of(user_id) if user_id is not None else None
+        if own is not None:
+            timezone.activate(own.zone)
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        timezone.deactivate()  # the thread's next request is another person's
+        return response
 
 
 class SetupMiddleware(MiddlewareMixin):

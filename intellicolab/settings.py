@@ -204,6 +204,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "ratelimit.middleware.RateLimitMiddleware",
     "accounts.middleware.SessionMiddleware",
+    "accounts.middleware.ZoneMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -272,6 +273,7 @@ REDIS_URLS = {
 _CACHE = {
     "BACKEND": "django_redis.cache.RedisCache",
     "OPTIONS": {
+        "CLIENT_CLASS": "intellicolab.redis.django_client.CacheClient",
         "CONNECTION_FACTORY": "intellicolab.redis.factory.RoleConnectionFactory",
         "SERIALIZER": "intellicolab.redis.codec.JSONSerializer",
     },

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from .. import avatars, services
 from ..forms import ProfileForm
 from ..models import User
+from ..own_settings import settings_of
 from ..profiles import get_profile
 
 FOREVER = "private, max-age=31536000, immutable"  # a picture's name is random: another picture has another name
@@ -20,9 +21,10 @@ FOREVER = "private, max-age=31536000, immutable"  # a picture's name is random: 
 @never_cache
 def edit(request: HttpRequest) -> HttpResponse:
     user = request.user
-    if not isinstance(user, User):
+    own = settings_of(user.pk) if isinstance(user, User) else None
+    if not isinstance(user, User) or own is None:
         raise Http404
-    form = ProfileForm(user, request.POST or None, request.FILES or None)
+    form = ProfileForm(own, request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid():
         services.update_profile(user, **form.cleaned_data)
         messages.success(request, "Your profile is saved.")

@@ -31,6 +31,6 @@ def sidebar(context: RequestContext) -> dict[str, Any]:
     """The sidebar of the signed-in person; the room of the address, if any, is marked as the current one."""
     request = context["request"]
     match = request.resolver_match
-    handed_down = {name: context.get(name) for name in ("request", "user", "me", "site_name", "csrf_token")}
+    handed_down = {name: context.get(name) for name in ("request", "user", "me", "tier", "site_name", "csrf_token")}
     current = match.kwargs.get("room_id") if match else None
     return lists(handed_down, request.user, match.url_name if match else None, current)
