@@ -116,7 +116,7 @@ class Cached(Generic[V]):
                 self.statistics.local()
                 return value
         key = self._key_of(arguments)
-        return drive(self._engine.read([key]))[key]
+        return self._read([key])[key]
 
     def get_many(self, wanted: Iterable[Any]) -> dict[Any, V | None]:
         """The values by key, one round trip for all hits and, with `many`, one call of the loader for all misses."""
@@ -124,9 +124,7 @@ class Cached(Generic[V]):
         if _here.connection.in_atomic_block:
             return self.load(unique)
         found, left = self._from_tier(unique)
-        if left:
-            found.update(drive(self._engine.read(left)))
-        return found
+        return {**found, **self._read(left)} if left else found
 
     def set(self, *arguments: Any, value: V) -> V:
         """Store a value; with write-through in the database first. Cached after the commit, if there is one."""
@@ -165,13 +163,11 @@ class Cached(Generic[V]):
                 self.statistics.local()
                 return value
         key = self._key_of(arguments)
-        return (await adrive(self._engine.read([key])))[key]
+        return (await self._aread([key]))[key]
 
     async def aget_many(self, wanted: Iterable[Any]) -> dict[Any, V | None]:
         found, left = self._from_tier(list(dict.fromkeys(wanted)))
-        if left:
-            found.update(await adrive(self._engine.read(left)))
-        return found
+        return {**found, **await self._aread(left)} if left else found
 
     async def aset(self, *arguments: Any, value: V) -> V:
         """As `set`, in a thread: transactions are sync."""
@@ -209,6 +205,9 @@ class Cached(Generic[V]):
         """The Redis key of an argument, or of a tuple of them."""
         return self._name(*key) if isinstance(key, tuple) else self._name(key)
 
+    def names_of(self, wanted: Sequence[Any]) -> list[str]:
+        return [self._name(*key) for key in wanted] if len(self._parameters) > 1 else list(map(self._name, wanted))
+
     def tags_of(self, key: Any) -> Sequence[str]:
         return [make(*self._arguments_of(key)) for make in self._tags.values()]
 
@@ -229,6 +228,20 @@ class Cached(Generic[V]):
 
     def _arguments_of(self, key: Any) -> tuple[Any, ...]:
         return key if isinstance(key, tuple) else (key,)
+
+    def _read(self, wanted: list[Any]) -> dict[Any, V | None]:
+        quick = self._engine.quick(wanted)
+        if quick is None:
+            return drive(self._engine.read(wanted))
+        found, missing = quick
+        return drive(self._engine.complete(missing, found)) if missing else found
+
+    async def _aread(self, wanted: list[Any]) -> dict[Any, V | None]:
+        quick = await self._engine.aquick(wanted)
+        if quick is None:
+            return await adrive(self._engine.read(wanted))
+        found, missing = quick
+        return await adrive(self._engine.complete(missing, found)) if missing else found
 
     def _from_tier(self, wanted: list[Any]) -> tuple[dict[Any, V | None], list[Any]]:
         if self.tier is None:

@@ -6,7 +6,7 @@ the stale value. Nothing here raises for Redis: without it, the loader answers.
 
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -40,22 +40,46 @@ class Engine(Generic[V]):
         self._gateway = Gateway(thing.statistics)
         self._shelf: Shelf[V] = Shelf(thing, self._gateway, self._refresh_later)
         self._crew: Crew[V] = Crew(thing, self._gateway)
+        self._is_plain = not (thing.is_tagged or thing.needs_clock)
 
     # --- Reading ---------------------------------------------------------------------------------------------------
 
-    def read(self, wanted: Iterable[Any], attempts: int = ATTEMPTS) -> Operation[Found[V]]:
+    def read(self, wanted: list[Any], attempts: int = ATTEMPTS) -> Operation[Found[V]]:
         """The values by key: one round trip for all hits, one call of the loader for all that this reader loads."""
-        unique = list(dict.fromkeys(wanted))
         found: Found[V] = {}
+        try:
+            missing = yield from self._shelf.look(wanted, found)
+        except Away:
+            yield from self._bypass(wanted, found)
+            return found
+        return (yield from self.complete(missing, found, attempts))
+
+    def complete(self, missing: list[Place], found: Found[V], attempts: int = ATTEMPTS) -> Operation[Found[V]]:
+        """`found` with what is missing in it."""
         try:
             if not attempts:
                 raise Away
-            missing = yield from self._shelf.look(unique, found)
-            if missing:
-                yield from self._fetch(missing, found, attempts)
+            yield from self._fetch(missing, found, attempts)
         except Away:
-            yield from self._bypass([key for key in unique if key not in found], found)
+            yield from self._bypass([place.key for place in missing if place.key not in found], found)
         return found
+
+    def quick(self, wanted: list[Any]) -> tuple[Found[V], list[Place]] | None:
+        """What a plain call finds, and what is missing. None where only `read` will do."""
+        if not self._is_plain:
+            return None
+        answers = self._gateway.fetch(self._thing.names_of(wanted))
+        return None if answers is None else self._sorted(wanted, answers)
+
+    async def aquick(self, wanted: list[Any]) -> tuple[Found[V], list[Place]] | None:
+        if not self._is_plain:
+            return None
+        answers = await self._gateway.afetch(self._thing.names_of(wanted))
+        return None if answers is None else self._sorted(wanted, answers)
+
+    def _sorted(self, wanted: list[Any], answers: list[Any]) -> tuple[Found[V], list[Place]]:
+        found: Found[V] = {}
+        return found, self._shelf.sort_plain(wanted, answers, found)
 
     def refresh(self, key: Any) -> Operation[V | None]:
         """Load and store, however fresh the value is; together with whoever does so already."""
@@ -70,6 +94,8 @@ class Engine(Generic[V]):
 
     def _fetch(self, places: list[Place], found: Found[V], attempts: int) -> Operation[None]:
         """Load what this reader may, and wait for what others load. Raises Away, and what the loader raises."""
+        if not places:
+            return
         claims = yield from self._crew.claim(places)
         if claims.ours:
             yield from self._fly(claims, found)

@@ -12,6 +12,7 @@ _HEADER = struct.Struct(">BBdf")
 _unpack = _HEADER.unpack_from
 SIZE = _HEADER.size
 _STAMP = struct.Struct(">q")
+PLAIN = bytes([VERSION, 0])  # how an envelope without tags begins
 
 
 class Damaged(ValueError):

@@ -1,12 +1,14 @@
 """The way to Redis: through a circuit breaker, and never past an invalidation that is still owed."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from intellicolab.redis.breaker import Breaker
 
+from . import effects
 from .effects import Calls, Fetch, Operation
 from .owed import owed
 from .statistics import Statistics
@@ -38,6 +40,36 @@ class Gateway:
             raise Away from error
         breaker.succeeded()
         return answers
+
+    def fetch(self, names: Sequence[str]) -> list[Any] | None:
+        """The hot path: values by a plain call. None where the operation (`ask`) has to find out what the matter is."""
+        if owed or not breaker.ready():
+            return None
+        began = time.monotonic()
+        try:
+            answers = effects.fetch(names)
+        except (RedisError, OSError) as error:
+            self._note(error, time.monotonic() - began)
+            return None
+        breaker.succeeded()
+        return answers
+
+    async def afetch(self, names: Sequence[str]) -> list[Any] | None:
+        if owed or not breaker.ready():
+            return None
+        began = time.monotonic()
+        try:
+            answers = await effects.afetch(names)
+        except (RedisError, OSError) as error:
+            self._note(error, time.monotonic() - began)
+            return None
+        breaker.succeeded()
+        return answers
+
+    def _note(self, error: BaseException, took: float) -> None:
+        """What cost no time is asked again, and counted then."""
+        if took >= SLOW:
+            self.failed(error, took)
 
     def failed(self, error: BaseException, took: float) -> None:
         """By its time, not its name: under asyncio redis-py calls a handshake that timed out a lost connection."""

@@ -6,7 +6,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from intellicolab.redis import keys
-from intellicolab.redis.codec import CodecError
+from intellicolab.redis.codec import UNREADABLE
 
 from . import envelope, scripts
 from .clock import clock
@@ -35,7 +35,7 @@ class Shelf(Generic[V]):
     def look(self, wanted: list[Any], found: Found[V]) -> Operation[list[Place]]:
         """Put what may be served into `found`, in one round trip; the places to be loaded. Raises Away."""
         thing = self._thing
-        names = [thing.name_of(key) for key in wanted]
+        names = thing.names_of(wanted)
         tickets = self._begin_local(names)
         try:
             if thing.needs_clock and clock.is_due():
@@ -46,6 +46,24 @@ class Shelf(Generic[V]):
             return self._sort(wanted, answers, stamps, found, tickets)
         finally:
             self._abandon_local(tickets)
+
+    def sort_plain(self, wanted: list[Any], answers: list[bytes | None], found: Found[V]) -> list[Place]:
+        """For things without tags whose values are fresh as long as they are there: nothing more is done a value."""
+        missing = []
+        decode, hit, plain, size = self._thing.codec.decode, self._statistics.hit, envelope.PLAIN, envelope.SIZE
+        for key, data in zip(wanted, answers, strict=True):
+            if data is None:
+                missing.append(self._thing.place(key))
+                continue
+            try:
+                if not data.startswith(plain):
+                    raise envelope.Damaged
+                found[key] = decode(data[size:])
+                hit()
+            except (envelope.Damaged, *UNREADABLE):
+                self._statistics.error()
+                missing.append(self._thing.place(key).saw(data))
+        return missing
 
     def peek(self, place: Place) -> Operation[None]:
         """Find out what lies there, to have it replaced."""
@@ -88,7 +106,7 @@ class Shelf(Generic[V]):
         try:
             opened = envelope.opened(data)
             value = self._thing.codec.decode(opened.payload)
-        except (envelope.Damaged, CodecError):  # written by another version of the application
+        except (envelope.Damaged, *UNREADABLE):  # written by another version of the application
             self._statistics.error()
             return self._thing.place(key).saw(data)
         if opened.stamps != own:

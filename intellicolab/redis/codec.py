@@ -1,5 +1,6 @@
 """How values lie in Redis: JSON, never pickle, so that who can write Redis cannot run code in the application."""
 
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -14,28 +15,27 @@ class CodecError(ValueError):
     """What came from Redis is not what was stored."""
 
 
+# What decoding raises. msgspec's own error is let through: turning it into ours would cost each value of a batch.
+UNREADABLE = (CodecError, msgspec.DecodeError)
+
+
 class Codec(Protocol[V]):
-    """Between values and bytes. `decode` raises CodecError for bytes that `encode` has not made."""
+    """Between values and bytes. `decode` raises one of UNREADABLE for bytes that `encode` has not made."""
 
     def encode(self, value: V) -> bytes: ...
 
-    def decode(self, data: bytes) -> V: ...
+    @property
+    def decode(self) -> Callable[[bytes], V]: ...
 
 
 class JSON(Generic[V]):
     """Values of one type as JSON; the decoder is built once. Raises TypeError for a type that msgspec cannot read."""
 
     def __init__(self, type: Any = Any) -> None:
-        self._decode = msgspec.json.Decoder(type).decode
+        self.decode: Callable[[bytes], V] = msgspec.json.Decoder(type).decode
 
     def encode(self, value: V) -> bytes:
         return _encoder.encode(value)
-
-    def decode(self, data: bytes) -> V:
-        try:
-            return self._decode(data)
-        except msgspec.DecodeError as error:
-            raise CodecError(str(error)) from error
 
 
 def encode(value: object) -> bytes:
