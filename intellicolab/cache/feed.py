@@ -16,6 +16,13 @@ DEADLINE = 1.0  # seconds that an answer may take; then the connection counts as
 TURN = 1000  # messages read before other connections have their turn
 
 
+class _Unlogged(Link):
+    """Connections log by themselves; here who uses the feeds does, because only all of them together are of use."""
+
+    def _change(self, up: bool) -> bool:
+        return False
+
+
 class Feed:
     """`CLIENT TRACKING ON BCAST` on a connection of its own to one primary; used by one thread.
 
@@ -23,7 +30,7 @@ class Feed:
     was answered. Replies and invalidations come in one stream, so an answer has all earlier invalidations before it.
     """
 
-    def __init__(self, primary: Primary, prefixes: Sequence[str], link: Link) -> None:
+    def __init__(self, primary: Primary, prefixes: Sequence[str]) -> None:
         options: dict[str, Any] = {
             **primary.options,
             "client_name": "intellicolab-cache-tracking",
@@ -31,7 +38,7 @@ class Feed:
             "decode_responses": False,
             "socket_connect_timeout": DEADLINE,
             "socket_timeout": DEADLINE,
-            "link": link,
+            "link": _Unlogged("cache tracking", primary.name),
         }
         options.pop("max_connections", None)  # a pool's
         self.name = primary.name

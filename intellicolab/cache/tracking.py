@@ -205,20 +205,22 @@ class _Follower(threading.Thread):
         selector = stack.enter_context(selectors.DefaultSelector())
         selector.register(self._wake_in, selectors.EVENT_READ)
         self._next_look = self._looked = monotonic()
-        self._feeds = [Feed(primary, prefixes, self._link) for primary in _primaries()]
+        self._feeds = [Feed(primary, prefixes) for primary in _primaries()]
         for feed in self._feeds:
             stack.enter_context(closing(feed))
             feed.open()
             selector.register(feed.socket, selectors.EVENT_READ, feed)
         stack.callback(self._lose)
+        self._link.made()
         while not self._ending.is_set() and not self._changed.is_set():
             self._turn(selector)
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
-        # First, because `_follow` has just looked for a change: who adds a tier and waits for it must not be content
-        # with an answer on connections that do not track it yet.
-        self._extend(min(self._looked, *(feed.known for feed in self._feeds)))
         self._look()
+        # Who adds a tier and waits for it must not be content with an answer on connections that do not track it yet.
+        if self._changed.is_set():
+            return
+        self._extend(min(self._looked, *(feed.known for feed in self._feeds)))
         for feed in self._feeds:
             feed.beat(self._wanted)
         for feed in self._readable(selector):
