@@ -32,6 +32,7 @@ from .feed import DEADLINE, HEARTBEAT, Feed
 # Seconds. What a tier serves was right at some moment in the last MAX_STALENESS, whatever happens to the server, the
 # network or this process. The lease counts from when a PING was sent: the next is sent HEARTBEAT later and may take
 # DEADLINE. While the server answers, another process's write is known when its message arrives, in milliseconds.
+# When a replica takes over, the time counts from when the Sentinels, or the Cluster's node that is asked, know of it.
 MAX_STALENESS = HEARTBEAT + DEADLINE
 LOOK = HEARTBEAT  # seconds between two looks for the primaries; a look stands for a PING to those that might be new
 RETRY = 0.5  # seconds from a lost connection to the next attempt
