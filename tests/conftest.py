@@ -9,6 +9,7 @@ from django.core.cache import caches
 
 from accounts import sessions
 from intellicolab.cache import gateway
+from intellicolab.cache.tracking import tracker
 from intellicolab.redis.client import Role, aclose, client, close
 from intellicolab.redis.counters import counters
 from intellicolab.redis.embedded import EmbeddedServer
@@ -45,8 +46,9 @@ def redis_server() -> Iterator[EmbeddedServer | Topology]:
 
 @pytest.fixture(autouse=True)
 def clean_redis(redis_server: EmbeddedServer) -> Iterator[None]:
-    """Each test starts with an empty server, which is this worker's own."""
+    """Each test starts with an empty server, which is this worker's own, and nothing kept in the process."""
     yield
+    tracker.close()
     if topology is not None:
         topology.flush()
     else:
