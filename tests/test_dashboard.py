@@ -121,8 +121,19 @@ def test_one_server_for_both_roles_is_shown_once():
 
 def test_each_namespace_has_its_row():
     count("cache", profile__hit=3, profile__miss=1, room__miss=2)
-    rows = {row.namespace: (row.hits, row.misses, row.ratio) for row in page.overview().cache_rows}
+    rows = {row.namespace: (row.reads.hits, row.reads.misses, row.ratio) for row in page.overview().cache_rows}
     assert rows == {"profile": (3, 1, "75 %"), "room": (0, 2, "0 %")}
+
+
+def test_a_row_tells_every_kind_of_read_and_what_loads_cost():
+    reads_made = {"local": 10, "hit": 4, "stale": 2, "miss": 4}
+    besides = {"early": 6, "coalesced": 8, "loads": 2, "load_us": 5000, "error": 1}
+    count("cache", **{f"room__{name}": amount for name, amount in (reads_made | besides).items()})
+    (row,) = page.overview().cache_rows
+    reads = row.reads
+    assert (reads.local, reads.remote, reads.stale, reads.misses) == (10, 4, 2, 4)
+    assert (row.early, row.coalesced, row.errors) == (6, 8, 1)
+    assert (row.ratio, row.total_ratio, row.load_time) == ("80 %", "80 %", "2.5")
 
 
 @pytest.mark.parametrize(("hits", "misses", "wrong"), [(499, 501, True), (500, 500, False), (4, 6, False)])

@@ -1,7 +1,6 @@
 """The dashboard's content: the verdict in words, the tiles, and the tables below them."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +11,7 @@ from redis.exceptions import RedisError
 from intellicolab.redis.client import Role
 
 from . import queries
+from .caching import HITS, CacheRow, Reads, by_outcome, cache_rows
 from .figures import compact, duration, percent, share, size
 from .queries import Family, Server
 from .sparkline import Sparkline, sparkline
@@ -39,24 +39,6 @@ class Tile:
     bounds: str = ""
     problem: bool = False
     spark: Sparkline | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CacheRow:
-    namespace: str
-    hits: int
-    misses: int
-    errors: int
-    total_hits: int
-    total_misses: int
-
-    @property
-    def ratio(self) -> str:
-        return percent(share(self.hits, self.hits + self.misses), "no reads")
-
-    @property
-    def total_ratio(self) -> str:
-        return percent(share(self.total_hits, self.total_hits + self.total_misses))
 
 
 @dataclass(slots=True)
@@ -93,68 +75,46 @@ def overview() -> Overview:
 
 
 def _add_cache(page: Overview, family: Family) -> None:
-    hour, totals = _by_outcome(family.hour()), _by_outcome(family.totals)
-    hits, misses = hour["hit"], hour["miss"]
-    ratio, reads = share(hits, hits + misses), hits + misses
-    low = ratio is not None and ratio < HIT_RATIO_LOW and reads >= HIT_RATIO_READS
+    reads = Reads.of(by_outcome(family.hour()))
+    low = reads.ratio is not None and reads.ratio < HIT_RATIO_LOW and reads.all >= HIT_RATIO_READS
     page.tiles += [
         Tile(
             "Cache hit ratio",
-            percent(ratio, "no reads"),
-            exact=f"{hits:,} hits of {reads:,} reads in the last hour",
-            note=f"Only {percent(ratio)} of the cache reads of the last hour were hits." if low else _all_time(totals),
+            percent(reads.ratio, "no reads"),
+            exact=f"{reads.hits:,} hits of {reads.all:,} reads in the last hour",
+            note=f"Only {percent(reads.ratio)} of the cache reads of the last hour were hits."
+            if low
+            else _all_time(family),
             bounds=f"above {HIT_RATIO_LOW:g} %",
             problem=low,
         ),
-        Tile(
-            "Cache hits",
-            compact(hits),
-            exact=f"{hits:,} in the last hour",
-            note="in the last hour",
-            spark=_trend(family, "hit", "Cache hits of the last hour"),
-        ),
-        Tile(
-            "Cache misses",
-            compact(misses),
-            exact=f"{misses:,} in the last hour",
-            note="in the last hour",
-            spark=_trend(family, "miss", "Cache misses of the last hour"),
-        ),
+        _cache_tile(family, "Cache hits", reads.hits, HITS),
+        _cache_tile(family, "Cache misses", reads.misses, ("miss",)),
     ]
-    page.cache_rows = list(_cache_rows(family))
+    page.cache_rows = cache_rows(family)
 
 
-def _all_time(totals: Counter[str]) -> str:
-    ratio = share(totals["hit"], totals["hit"] + totals["miss"])
+def _cache_tile(family: Family, label: str, count: int, outcomes: Sequence[str]) -> Tile:
+    trend = [sum(by_outcome(minute)[outcome] for outcome in outcomes) for minute in family.minutes]
+    return Tile(
+        label,
+        compact(count),
+        exact=f"{count:,} in the last hour",
+        note="in the last hour",
+        spark=sparkline(trend, f"{label} of the last hour"),
+    )
+
+
+def _all_time(family: Family) -> str:
+    ratio = Reads.of(by_outcome(family.totals)).ratio
     return "last hour" if ratio is None else f"last hour; {percent(ratio)} since the beginning"
 
 
-def _cache_rows(family: Family) -> Iterator[CacheRow]:
-    hour = family.hour()
-    for namespace in sorted({name.rpartition(":")[0] for name in family.totals}):
-        yield CacheRow(
-            namespace,
-            hour[f"{namespace}:hit"],
-            hour[f"{namespace}:miss"],
-            hour[f"{namespace}:error"],
-            family.totals.get(f"{namespace}:hit", 0),
-            family.totals.get(f"{namespace}:miss", 0),
-        )
-
-
-def _by_outcome(fields: Counter[str] | dict[str, int]) -> Counter[str]:
-    """Counts of "profile:hit", "room:hit" … as one count of "hit"."""
-    summed: Counter[str] = Counter()
-    for name, count in fields.items():
-        summed[name.rpartition(":")[2]] += count
-    return summed
-
-
-def _trend(family: Family, outcome: str, label: str) -> Sparkline:
-    return sparkline([_by_outcome(minute)[outcome] for minute in family.minutes], label)
-
-
 # --- Limits --------------------------------------------------------------------------------------------------------
+
+
+def _trend(family: Family, field: str, label: str) -> Sparkline:
+    return sparkline([minute.get(field, 0) for minute in family.minutes], label)
 
 
 def _add_limits(page: Overview, family: Family) -> None:
