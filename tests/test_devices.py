@@ -216,6 +216,35 @@ def test_a_session_that_ended_a_moment_ago_is_not_noted(alice):
     assert not redis_client(Role.STATE).exists(keys.device(alice.pk, "0" * 64))
 
 
+def test_a_session_that_ends_while_it_is_noted_leaves_nothing_behind(alice, monkeypatch):
+    here, touch = browser(), devices._touch
+
+    def ended_before_the_script(*args):
+        sessions.end(alice.pk, [hash_of(here)])
+        return touch(*args)
+
+    monkeypatch.setattr(devices, "_touch", ended_before_the_script)
+    another_process()
+    devices.touch(alice.pk, hash_of(here), FIREFOX, "198.51.100.7")
+    assert members(alice) == set()
+    assert not redis_client(Role.STATE).exists(keys.device(alice.pk, hash_of(here)))
+
+
+def test_the_list_lives_as_long_as_the_longest_of_its_sessions(alice):
+    here, redis = browser(), redis_client(Role.STATE)
+    redis.expire(keys.sessions_of(alice.pk), 60)  # as one of a session that is nearly over
+    redis.delete(keys.device(alice.pk, hash_of(here)))
+    another_process()
+    here.get("/profile/")
+    assert redis.ttl(keys.sessions_of(alice.pk)) > 23 * 3600
+    redis.expire(sessions.name_of(hash_of(here)), 60)
+    redis.delete(keys.device(alice.pk, hash_of(here)))
+    another_process()
+    here.get("/profile/")
+    assert redis.ttl(keys.device(alice.pk, hash_of(here))) <= 60
+    assert redis.ttl(keys.sessions_of(alice.pk)) > 23 * 3600
+
+
 def test_a_new_key_takes_the_place_of_the_old_one(alice, news):
     here = browser()
     old = hash_of(here)
