@@ -23,6 +23,13 @@ def pin(core: int) -> None:
         os.sched_setaffinity(0, {core})
 
 
+def pin_all(pid: int, core: int) -> None:
+    """Every thread of a process that already runs, where the system can."""
+    if hasattr(os, "sched_setaffinity") and core in os.sched_getaffinity(0):
+        for thread in psutil.Process(pid).threads():
+            os.sched_setaffinity(thread.id, {core})
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

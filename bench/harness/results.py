@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,13 @@ def show(name: str, rows: list[Row]) -> None:
             print(f"      {peer:<40}{number(value):>12} {row.unit}")
     for conditions in dict.fromkeys(row.conditions for row in rows if row.conditions):
         print(f"  {conditions}")
+
+
+def table(title: str, columns: Sequence[str], lines: Mapping[str, Sequence[float]]) -> None:
+    """Contenders side by side, several figures each."""
+    print(f"\n  {title:<28}" + "".join(f"{column:>16}" for column in columns))
+    for name, values in lines.items():
+        print(f"  {name:<28}" + "".join(f"{number(value):>16}" for value in values), flush=True)
 
 
 def number(value: float) -> str:
