@@ -6,9 +6,7 @@
 A declaration that cannot work does not raise at import: the system check (`checks.py`) reports all of them together.
 """
 
-import inspect
 import random
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -23,20 +21,18 @@ from intellicolab.threads import run as run_in_thread
 
 from .effects import adrive, drive
 from .engine import Engine
-from .immutable import is_immutable
 from .local import MISSING, LocalTier
 from .place import Place
 from .statistics import Statistics
 from .strategies import CacheAside, Strategy
-from .template import TemplateError, arguments_of, compile_template
+from .template import compile_template
+from .validation import parameters_of, problems_of
 
 V = TypeVar("V")
 
 JITTER = 0.1  # values stored together do not all expire together
 NONE_TTL = 30.0  # seconds; what is not there now is often made soon
 LEASE = 5.0  # seconds that a loader may take; then another reader may try
-MAX_JITTER = 0.5
-_NAMESPACE = re.compile(r"[a-z][a-z0-9-]*")
 
 
 class _Here(threading.local):
@@ -97,11 +93,12 @@ class Cached(Generic[V]):
         self.jitter = jitter
         self.lease = lease
         self.strategy = strategy if strategy is not None else CacheAside()
-        self._type, self._local = type, local
-        self._loader, self._many = loader, many
-        self._tag_templates = tuple(tags)
-        self.problems: list[str] = []
-        self._compile(codec)
+        self.type, self.local = type, local
+        self.loader, self._many = loader, many
+        self.tag_templates = tuple(tags)
+        self.parameters = parameters_of(loader)
+        self.custom_codec = codec
+        self._compile()
         Cached.declared.append(self)
 
     # --- Sync ------------------------------------------------------------------------------------------------------
@@ -109,7 +106,7 @@ class Cached(Generic[V]):
     def get(self, *arguments: Any) -> V | None:
         """The value. Raises what the loader raises; never anything of Redis's."""
         if _here.connection.in_atomic_block:
-            return self._loader(*arguments)
+            return self.loader(*arguments)
         if self.tier is not None:
             value = self.tier.get(self._name(*arguments))
             if value is not MISSING:
@@ -190,7 +187,7 @@ class Cached(Generic[V]):
         if self._many is not None and len(wanted) > 1:
             values = self._many(wanted)
             return {key: values.get(key) for key in wanted}
-        return {key: self._loader(*self._arguments_of(key)) for key in wanted}
+        return {key: self.loader(*self._arguments_of(key)) for key in wanted}
 
     def lifetime(self, value: V | None) -> tuple[int, int]:
         """(how long the value is fresh, how long it is kept), in milliseconds."""
@@ -206,7 +203,7 @@ class Cached(Generic[V]):
         return self._name(*key) if isinstance(key, tuple) else self._name(key)
 
     def names_of(self, wanted: Sequence[Any]) -> list[str]:
-        return [self._name(*key) for key in wanted] if len(self._parameters) > 1 else list(map(self._name, wanted))
+        return [self._name(*key) for key in wanted] if len(self.parameters) > 1 else list(map(self._name, wanted))
 
     def tags_of(self, key: Any) -> Sequence[str]:
         return [make(*self._arguments_of(key)) for make in self._tags.values()]
@@ -215,7 +212,7 @@ class Cached(Generic[V]):
         """One tag's name. Raises ValueError for a template that is not declared."""
         if template not in self._tags:
             raise ValueError(f"{self.namespace} has no tag {template!r}; it has {', '.join(self._tags) or 'none'}.")
-        return self._tags[template](*(arguments.get(name, 0) for name in self._parameters))
+        return self._tags[template](*(arguments.get(name, 0) for name in self.parameters))
 
     @property
     def is_tagged(self) -> bool:
@@ -273,26 +270,22 @@ class Cached(Generic[V]):
         """After the commit: readers get the new value, or load it where Redis did not take the claim."""
         drive(self._engine.put(place, value) if claimed else self._engine.forget([place.name]))
 
-    def _compile(self, codec: Codec[V | None] | None) -> None:
+    def _compile(self) -> None:
         """Make what reads need. What is wrong with the declaration is kept in `problems`, and then any use raises."""
-        self._parameters = parameters_of(self._loader) if callable(self._loader) else []
         self._tags: dict[str, Callable[..., str]] = {}
         self.tier: LocalTier[V | None] | None = None
-        self.needs_clock = bool(self._local) or getattr(self.strategy, "stale", 0) > 0
-        self.problems = [*self._wrong_numbers(), *self._wrong_parts(), *self._wrong_templates()]
-        try:
-            self.codec: Codec[V | None] = codec if codec is not None else JSON(Union[self._type, None])  # noqa: UP007  the type is a value here
-        except TypeError as error:
-            self.problems.append(f"its type cannot be read from JSON: {error}")
+        self.needs_clock = bool(self.local) or getattr(self.strategy, "stale", 0) > 0
+        self.problems = problems_of(self)
         if self.problems:
             self._name: Callable[..., str] = self._refuse
             return
         prefix = keys.cached_prefix(self.namespace)
-        self._name = compile_template(self.key, self._parameters, before=prefix, after="}")
-        self._tags = {template: compile_template(template, self._parameters) for template in self._tag_templates}
-        if self._local is not None:
+        self._name = compile_template(self.key, self.parameters, before=prefix, after="}")
+        self._tags = {template: compile_template(template, self.parameters) for template in self.tag_templates}
+        if self.local is not None:
             prefixes = [prefix, keys.tag_prefix()] if self._tags else [prefix]
-            self.tier = LocalTier(prefixes, *self._local)
+            self.tier = LocalTier(prefixes, *self.local)
+        self.codec = self.custom_codec or JSON(Union[self.type, None])  # noqa: UP007  a value here
         self.statistics = Statistics(self.namespace)
         self._engine = Engine(self)
 
@@ -300,51 +293,3 @@ class Cached(Generic[V]):
         raise ImproperlyConfigured(
             f"The cached thing {self.namespace!r} is declared wrongly: {'; '.join(self.problems)}."
         )
-
-    def _wrong_numbers(self) -> list[str]:
-        wrong = []
-        if self.ttl <= 0:
-            wrong.append("it has no time to live: give `ttl` in seconds")
-        if not 0 <= self.jitter <= MAX_JITTER:
-            wrong.append(f"`jitter` must lie between 0 and {MAX_JITTER}")
-        if self.none_ttl <= 0 or self.lease <= 0:
-            wrong.append("`none_ttl` and `lease` must be above 0 seconds")
-        if self._local is not None and (len(self._local) != 2 or min(self._local) <= 0):
-            wrong.append("`local` must be (entries, bytes), both above 0")
-        return wrong
-
-    def _wrong_parts(self) -> list[str]:
-        wrong = []
-        if not _NAMESPACE.fullmatch(self.namespace):
-            wrong.append("its namespace must be lower-case letters, digits and hyphens")
-        if not isinstance(self.strategy, Strategy):
-            known = ", ".join(sorted(kind.__name__ for kind in Strategy.__subclasses__()))
-            return [*wrong, f"unknown strategy {self.strategy!r}: use one of {known}"]
-        wrong += [f"{self.strategy.name}: {problem}" for problem in self.strategy.problems()]
-        if self._local is not None and self.strategy.beta:
-            wrong.append("refresh-ahead needs to see each read, so it cannot have a local tier")
-        if self._local is not None and not is_immutable(self._type):
-            wrong.append(
-                "a local tier hands the same object to all, so its type must be immutable, as frozen Structs are"
-            )
-        return wrong
-
-    def _wrong_templates(self) -> list[str]:
-        if not callable(self._loader):
-            return ["it has no loader"]
-        try:
-            named = arguments_of(self.key)
-            for template in (self.key, *self._tag_templates):
-                compile_template(template, self._parameters)
-        except TemplateError as error:
-            return [str(error)]
-        ignored = [name for name in self._parameters if name not in named]
-        if not self._parameters:
-            return ["its loader takes no argument: give it one that tells the values apart"]
-        return [
-            f"its key {self.key!r} ignores the loader's argument {name!r}: its values would mix" for name in ignored
-        ]
-
-
-def parameters_of(loader: Callable[..., Any]) -> list[str]:
-    return list(inspect.signature(loader).parameters)
