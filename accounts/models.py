@@ -57,6 +57,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField("administrator", default=False, help_text="May open the admin.")
     is_placeholder = models.BooleanField(default=False, help_text="Wrote imported messages; cannot sign in.")
     date_joined = models.DateTimeField(default=timezone.now)
+    # Written behind, a minute late at most; the stamp keeps a late write from undoing a newer.
+    last_seen = models.DateTimeField(null=True, blank=True, editable=False)
+    last_seen_stamp = models.PositiveBigIntegerField(default=0, editable=False)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = ["display_name"]

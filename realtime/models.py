@@ -44,6 +44,8 @@ class Room(models.Model):
     archived_at = models.DateTimeField(null=True, blank=True)
     last_number = models.PositiveBigIntegerField(default=0, editable=False)
     last_version = models.PositiveBigIntegerField(default=0, editable=False)
+    # How often one of its members opened its page; written behind.
+    visits = models.PositiveBigIntegerField(default=0, editable=False)
 
     objects = RoomQuerySet.as_manager()
 
@@ -78,6 +80,9 @@ class Membership(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=8, choices=Role.choices, default=Role.MEMBER)
     joined_at = models.DateTimeField(default=timezone.now)
+    # Up to which message the person has read; written behind, where the stamp keeps a late write from undoing a newer.
+    last_read_number = models.PositiveBigIntegerField(default=0, editable=False)
+    last_read_stamp = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["room", "user"], name="one_membership")]

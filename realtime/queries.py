@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from accounts.models import User
+from accounts.profiles import Profile, get_profiles
 
 from . import frames
 from .errors import ChatError
 from .models import Membership, Message, Room
+from .room_settings import RoomSettings, settings_of_many
 
 PAGE = 50  # messages a page of history
 RESUME_PAGE = 200  # changed messages an answer to room.resume
@@ -19,54 +22,52 @@ RESUME_MAX = 2000  # changes; who is further behind loads the room again
 
 @dataclass(frozen=True, slots=True)
 class RoomEntry:
-    """A room as its member's list shows it; a direct room is titled with the other person's name."""
+    """A room as one of its members sees it; a direct room is titled with the other person's name."""
 
     id: int
     kind: str
     title: str
     topic: str
-    is_archived: bool
+    archived_at: datetime | None
     last_number: int
     last_version: int
-    other_id: int | None = None
+    other: Profile | None = None
+
+    @property
+    def is_archived(self) -> bool:
+        return self.archived_at is not None
 
 
 def rooms_of(user: User) -> list[RoomEntry]:
-    """The person's rooms by title; two queries whatever their number."""
-    rooms = list(Room.objects.of(user))
-    others = _other_people(user, rooms)
-    entries = [_entry(room, others.get(room.pk)) for room in rooms]
+    """The person's rooms by title; one query whatever their number, and more only for what is not cached."""
+    entries = _entries(user.pk, Q())
     return sorted(entries, key=lambda entry: (entry.title.casefold(), entry.id))
 
 
-def entry_for(user: User, room: Room) -> RoomEntry:
-    return _entry(room, _other_people(user, [room]).get(room.pk))
+def entry_for(user: User, room_id: int) -> RoomEntry:
+    """One of the person's rooms. Raises ChatError no_room: also where it exists, so ids tell nothing."""
+    entries = _entries(user.pk, Q(room=room_id))
+    if not entries:
+        raise ChatError("no_room")
+    return entries[0]
 
 
-def _entry(room: Room, other: User | None) -> RoomEntry:
-    title = room.name if room.kind != Room.Kind.DIRECT else other.display_name if other else "Direct room"
-    return RoomEntry(
-        room.pk,
-        room.kind,
-        title,
-        room.topic,
-        room.is_archived,
-        room.last_number,
-        room.last_version,
-        other.pk if other else None,
-    )
+def _entries(user_id: int, which: Q) -> list[RoomEntry]:
+    rows = Membership.objects.filter(which, user=user_id)
+    counts = {row[0]: row for row in rows.values_list("room_id", "room__last_number", "room__last_version")}
+    rooms = settings_of_many(counts)
+    others = {room.id: room.other(user_id) for room in rooms.values()}
+    profiles = get_profiles([person for person in others.values() if person is not None])
+    return [_entry(room, *counts[room.id], other=profiles.get(others[room.id] or 0)) for room in rooms.values()]
 
 
-def _other_people(user: User, rooms: Iterable[Room]) -> dict[int, User]:
-    direct = [room.pk for room in rooms if room.kind == Room.Kind.DIRECT]
-    if not direct:
-        return {}
-    memberships = Membership.objects.filter(room__in=direct).exclude(user=user).select_related("user")
-    return {membership.room_id: membership.user for membership in memberships}
+def _entry(room: RoomSettings, room_id: int, last_number: int, last_version: int, other: Profile | None) -> RoomEntry:
+    title = room.name if room.kind != Room.Kind.DIRECT else other.name if other else "Direct room"
+    return RoomEntry(room_id, room.kind, title, room.topic, room.archived_at, last_number, last_version, other)
 
 
 def room_for(user: User, room_id: int) -> Room:
-    """The room, if the person is in it. Raises ChatError no_room: also where it exists, so ids tell nothing."""
+    """The row of one of the person's rooms, for services. Raises ChatError as `entry_for`."""
     room = Room.objects.of(user).filter(pk=room_id).first()
     if room is None:
         raise ChatError("no_room")
@@ -82,14 +83,13 @@ def versions(room_ids: Iterable[int]) -> dict[int, int]:
     return dict(Room.objects.filter(pk__in=list(room_ids)).values_list("pk", "last_version"))
 
 
-def directory(user: User) -> QuerySet[Room]:
-    """Open rooms with `people` (how many are in) and `is_member`."""
-    mine = Membership.objects.filter(room=OuterRef("pk"), user=user)
-    return Room.objects.directory().annotate(people=Count("memberships"), is_member=Exists(mine)).order_by("name")
+def joined_among(user: User, room_ids: Iterable[int]) -> set[int]:
+    """Those of these rooms that the person is in."""
+    return set(Membership.objects.filter(user=user, room__in=list(room_ids)).values_list("room_id", flat=True))
 
 
-def members(room: Room) -> QuerySet[Membership]:
-    return room.memberships.select_related("user").order_by("user__display_name", "pk")
+def members(room_id: int) -> QuerySet[Membership]:
+    return Membership.objects.filter(room=room_id).select_related("user").order_by("user__display_name", "pk")
 
 
 def people(user: User) -> QuerySet[User]:
@@ -97,16 +97,16 @@ def people(user: User) -> QuerySet[User]:
     return User.objects.filter(is_active=True, is_placeholder=False).exclude(pk=user.pk).order_by("display_name", "pk")
 
 
-def addable(room: Room) -> QuerySet[User]:
+def addable(room_id: int) -> QuerySet[User]:
     """Active people who are not in the room yet."""
-    inside = Membership.objects.filter(room=room, user=OuterRef("pk"))
+    inside = Membership.objects.filter(room=room_id, user=OuterRef("pk"))
     return User.objects.filter(~Exists(inside), is_active=True, is_placeholder=False).order_by("display_name", "pk")
 
 
-def messages_before(room: Room, before: int | None = None, limit: int = PAGE) -> list[dict[str, Any]]:
+def messages_before(room_id: int, before: int | None = None, limit: int = PAGE) -> list[dict[str, Any]]:
     """The `limit` messages below number `before` (the newest without it), oldest first: keyset, never OFFSET."""
     below = Q() if before is None else Q(number__lt=before)
-    rows = Message.objects.filter(below, room=room).select_related("author").order_by("-number")[:limit]
+    rows = Message.objects.filter(below, room=room_id).select_related("author").order_by("-number")[:limit]
     return frames.messages(reversed(rows))
 
 

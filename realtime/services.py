@@ -13,11 +13,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Case, Value, When
 from django.utils import timezone
 
 from accounts.models import User
 
-from . import frames
+from . import directory, frames, room_settings
 from .errors import ChatError
 from .markdown import render
 from .models import Membership, Message, Room
@@ -36,6 +37,8 @@ def create_room(user: User | None, name: str, kind: str = Room.Kind.OPEN, topic:
     try:
         with transaction.atomic():
             room = Room.objects.create(name=_checked_name(name), kind=kind, topic=topic.strip()[:250], created_by=user)
+            room_settings.write(room)
+            directory.forget_after_commit()
             if user is not None:
                 Membership.objects.create(room=room, user=user, role=Membership.Role.OWNER)
                 _tell(user.pk, frames.added(room.pk))
@@ -116,7 +119,8 @@ def update_room(by: User, room: Room, name: str, topic: str) -> Room:
         with transaction.atomic():
             locked = _lock([room.pk])[room.pk]
             locked.name, locked.topic = _checked_name(name), topic.strip()[:250]
-            locked.save(update_fields=["name", "topic"])
+            room_settings.write(locked)
+            directory.forget_after_commit()
     except IntegrityError as error:
         raise ChatError("name_taken") from error
     return locked
@@ -128,7 +132,8 @@ def archive_room(by: User, room: Room) -> Room:
     with transaction.atomic():
         locked = _lock([room.pk])[room.pk]
         locked.archived_at = locked.archived_at or timezone.now()
-        locked.save(update_fields=["archived_at"])
+        room_settings.write(locked)
+        directory.forget_after_commit()
     return locked
 
 
@@ -140,7 +145,13 @@ def _checked_name(name: str) -> str:
 
 
 def _enter(room: Room, user: User) -> Membership:
-    membership, made = Membership.objects.get_or_create(room=room, user=user)
+    """Who comes in has nothing unread: what was said before is history."""
+
+    def newest() -> int:
+        return Room.objects.values_list("last_number", flat=True).get(pk=room.pk)
+
+    begins: dict[str, Any] = {"last_read_number": newest}  # called where a membership is made
+    membership, made = Membership.objects.get_or_create(room=room, user=user, defaults=begins)
     if made:
         _tell(user.pk, frames.added(room.pk))
     return membership
@@ -245,7 +256,7 @@ class _Desk:
     """One transaction's view of what it needs to decide about a batch, and what it will store."""
 
     rooms: dict[int, Room]
-    members: set[tuple[int, int]]
+    members: dict[tuple[int, int], int]  # (room, person) → membership
     people: dict[int, User]
     known: dict[tuple[int, str], Posted]
     rows: dict[int, list[Message]] = field(default_factory=dict)
@@ -259,7 +270,9 @@ class _Desk:
         resent = Message.objects.filter(author__in=author_ids, client_id__in=[message.client_id for message in batch])
         return cls(
             rooms=rooms,
-            members=set(members.values_list("room_id", "user_id")),
+            members={
+                (room_id, user_id): pk for pk, room_id, user_id in members.values_list("pk", "room_id", "user_id")
+            },
             people=User.objects.in_bulk(author_ids),
             known={
                 (row["author_id"], row["client_id"]): Posted(row["room_id"], row["number"], row["version"], again=True)
@@ -316,6 +329,15 @@ class _Desk:
             room = self.rooms[room_id]
             Room.objects.filter(pk=room_id).update(last_number=room.last_number, last_version=room.last_version)
             _announce(room_id, rows, self.people)
+        self._move_positions()
+
+    def _move_positions(self) -> None:
+        """Who writes has read what is above; one statement for the whole batch."""
+        written = {(row.room_id, row.author_id): row.number for rows in self.rows.values() for row in rows}
+        moved = {self.members[place]: number for place, number in written.items() if place in self.members}
+        if moved:
+            cases = [When(pk=pk, then=Value(number)) for pk, number in moved.items()]
+            Membership.objects.filter(pk__in=moved).update(last_read_number=Case(*cases))
 
 
 def _announce(room_id: int, rows: list[Message], people: dict[int, User]) -> None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 GROUP = timedelta(minutes=5)  # as in timeline.js
 
@@ -19,11 +18,11 @@ class Line:
     is_head: bool
 
 
-def lines(messages: Iterable[dict[str, Any]], zone: str) -> list[Line]:
+def lines(messages: Iterable[dict[str, Any]], zone: tzinfo) -> list[Line]:
     """Messages in order, as JSON shows them, laid out in the reader's time zone."""
     result: list[Line] = []
     for message in messages:
-        when = datetime.fromisoformat(message["time"]).astimezone(ZoneInfo(zone))
+        when = datetime.fromisoformat(message["time"]).astimezone(zone)
         before = result[-1] if result else None
         new_day = before is None or before.when.date() != when.date()
         head = new_day or before is None or not _continues(before, message, when)

@@ -4,18 +4,19 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.models import User
-from accounts.profiles import get_profile, profile_of
+from accounts.profiles import profile_of
 
+from . import directory as rooms
 from . import queries, services
 from .errors import ChatError
 from .forms import AddMemberForm, MessageForm, RoomForm, RoomSettingsForm
@@ -90,8 +91,9 @@ def sidebar(request: HttpRequest) -> HttpResponse:
 @require_GET
 @chat_page
 def directory(request: HttpRequest) -> HttpResponse:
-    rooms = Paginator(queries.directory(person(request)), PEOPLE_PAGE)
-    return render(request, "realtime/directory.html", {"page": rooms.get_page(request.GET.get("page"))})
+    page = rooms.page(_whole(request.GET.get("page", "")) or 1)
+    joined = queries.joined_among(person(request), [room.id for room in page.rooms])
+    return render(request, "realtime/directory.html", {"page": page, "joined": joined})
 
 
 @require_GET
@@ -135,8 +137,8 @@ def room_messages(request: HttpRequest, room_id: int) -> HttpResponse:
     """GET: a page of history as JSON, the version it was made from beside it. POST: a message, without JavaScript."""
     if request.method == "POST":
         return _post_message(request, room_id)
-    found = queries.room_for(person(request), room_id)
-    page = queries.messages_before(found, _number(request))
+    found = queries.entry_for(person(request), room_id)
+    page = queries.messages_before(room_id, _number(request))
     return JsonResponse({"messages": page, "more": _has_more(page), "version": found.last_version})
 
 
@@ -148,7 +150,7 @@ def room_settings(request: HttpRequest, room_id: int) -> HttpResponse:
     if form.is_valid() and _try(form, services.update_room, person(request), found, **form.cleaned_data):
         messages.success(request, "The room was changed.")
         return redirect("room_settings", room_id)
-    return _settings_page(request, found, form)
+    return _settings_page(request, room_id, form)
 
 
 @require_POST
@@ -172,7 +174,7 @@ def room_leave(request: HttpRequest, room_id: int) -> HttpResponse:
 @chat_page
 def room_members(request: HttpRequest, room_id: int) -> HttpResponse:
     found = queries.room_for(person(request), room_id)
-    form = AddMemberForm(request.POST, people=queries.addable(found))
+    form = AddMemberForm(request.POST, people=queries.addable(room_id))
     if form.is_valid():
         services.add_member(person(request), found, form.cleaned_data["user"])
         messages.success(request, f"{form.cleaned_data['user']} is in the room now.")
@@ -199,14 +201,12 @@ def _post_message(request: HttpRequest, room_id: int) -> HttpResponse:
 
 
 def _room_page(request: HttpRequest, room_id: int, form: Form, status: int = 200) -> HttpResponse:
-    found = queries.room_for(person(request), room_id)
-    page = queries.messages_before(found, _number(request))
-    profile = get_profile(person(request).pk)
+    found = queries.entry_for(person(request), room_id)
+    page = queries.messages_before(room_id, _number(request))
     context = {
         "room": found,
-        "entry": queries.entry_for(person(request), found),
-        "people": queries.members(found).count(),
-        "lines": lines(page, profile.time_zone if profile else settings.TIME_ZONE),
+        "people": queries.members(room_id).count(),
+        "lines": lines(page, timezone.get_current_timezone()),
         "more": _has_more(page),
         "is_newest": not page or page[-1]["number"] >= found.last_number,
         "form": form,
@@ -214,16 +214,16 @@ def _room_page(request: HttpRequest, room_id: int, form: Form, status: int = 200
     return render(request, "realtime/room.html", context, status=status)
 
 
-def _settings_page(request: HttpRequest, found: Room, form: Form) -> HttpResponse:
-    members = queries.members(found)
-    own = members.filter(user=person(request)).first()
+def _settings_page(request: HttpRequest, room_id: int, form: Form) -> HttpResponse:
+    found = queries.entry_for(person(request), room_id)
+    members = list(queries.members(room_id))
+    owners = {member.user_id for member in members if member.role == Membership.Role.OWNER}
     context = {
         "room": found,
-        "entry": queries.entry_for(person(request), found),
         "members": [(member, profile_of(member.user)) for member in members],
-        "is_owner": person(request).is_superuser or (own is not None and own.role == Membership.Role.OWNER),
+        "is_owner": person(request).is_superuser or person(request).pk in owners,
         "form": form,
-        "add_form": AddMemberForm(people=queries.addable(found)),
+        "add_form": AddMemberForm(people=queries.addable(room_id)),
     }
     return render(request, "realtime/room_settings.html", context, status=400 if form.errors else 200)
 
@@ -239,8 +239,11 @@ def _try(form: Form, service: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
 def _number(request: HttpRequest) -> int | None:
     """`?before=`: a message number, or nothing where it isn't one."""
-    before = request.GET.get("before", "")
-    return int(before) if before.isascii() and before.isdecimal() and len(before) < 19 else None
+    return _whole(request.GET.get("before", ""))
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 def _has_more(page: list[dict[str, Any]]) -> bool:

@@ -5,7 +5,6 @@ from typing import Any
 from django import template
 from django.template.context import RequestContext
 
-from accounts.profiles import get_profiles
 from realtime.models import Room
 from realtime.queries import rooms_of
 
@@ -13,14 +12,12 @@ register = template.Library()
 
 
 def lists(context: dict[str, Any], user: Any, place: str | None, current: int | None) -> dict[str, Any]:
-    """What the sidebar's lists show: rooms, and direct rooms each with the other person's profile."""
+    """What the sidebar's lists show: rooms, and the people one has a direct room with."""
     entries = rooms_of(user)
-    direct = [entry for entry in entries if entry.kind == Room.Kind.DIRECT]
-    others = get_profiles([entry.other_id for entry in direct if entry.other_id])
     return {
         **context,
         "rooms": [entry for entry in entries if entry.kind != Room.Kind.DIRECT],
-        "direct": [(entry, others.get(entry.other_id or 0)) for entry in direct],
+        "direct": [entry for entry in entries if entry.kind == Room.Kind.DIRECT],
         "place": place,
         "current": current,
     }
