@@ -24,7 +24,7 @@ from .engine import Engine
 from .local import MISSING, LocalTier
 from .place import Place
 from .statistics import Statistics
-from .strategies import CacheAside, Strategy
+from .strategies import Buffered, CacheAside, Strategy
 from .template import compile_template
 from .validation import parameters_of, problems_of
 
@@ -105,26 +105,32 @@ class Cached(Generic[V]):
 
     def get(self, *arguments: Any) -> V | None:
         """The value. Raises what the loader raises; never anything of Redis's."""
-        if _here.connection.in_atomic_block:
-            return self.loader(*arguments)
+        key = self._key_of(arguments)
+        if self._buffered is not None or _here.connection.in_atomic_block:
+            return self._behind_or_past([key])[key]
         if self.tier is not None:
             value = self.tier.get(self._name(*arguments))
             if value is not MISSING:
                 self.statistics.local()
                 return value
-        key = self._key_of(arguments)
         return self._read([key])[key]
 
     def get_many(self, wanted: Iterable[Any]) -> dict[Any, V | None]:
         """The values by key, one round trip for all hits and, with `many`, one call of the loader for all misses."""
         unique = list(dict.fromkeys(wanted))
-        if _here.connection.in_atomic_block:
-            return self.load(unique)
+        if self._buffered is not None or _here.connection.in_atomic_block:
+            return self._behind_or_past(unique)
         found, left = self._from_tier(unique)
         return {**found, **self._read(left)} if left else found
 
     def set(self, *arguments: Any, value: V) -> V:
-        """Store a value; with write-through in the database first. Cached after the commit, if there is one."""
+        """Store a value; with write-through in the database first. Cached after the commit, if there is one.
+
+        With write-behind it lies in Redis when this returns, also for a transaction that is rolled back later.
+        """
+        if self._buffered is not None:
+            self._buffered.set(self._key_of(arguments), value)
+            return value
         place = self.place(self._key_of(arguments))
         if self.strategy.writer is None:
             claimed = drive(self._engine.claim_write(place))
@@ -133,6 +139,10 @@ class Cached(Generic[V]):
         after_commit(partial(self._put, place, value, claimed))
         return value
 
+    def add(self, *arguments: Any, amount: int = 1) -> None:
+        """Add to a sum; only with `WriteBehindSum`, and counted exactly once, whatever dies."""
+        self._sums().add(self._key_of(arguments), amount)
+
     def invalidate(self, *arguments: Any) -> None:
         """Have the next reader load; after the commit, if there is a transaction."""
         self.invalidate_many([self._key_of(arguments)])
@@ -140,6 +150,10 @@ class Cached(Generic[V]):
     def invalidate_many(self, unwanted: Iterable[Any]) -> None:
         names = [self.name_of(key) for key in unwanted]
         after_commit(lambda: drive(self._engine.forget(names)))
+
+    def forget_now(self, unwanted: Iterable[Any]) -> None:
+        """As `invalidate_many`, not waiting for a commit: for who has just committed."""
+        drive(self._engine.forget([self.name_of(key) for key in unwanted]))
 
     def invalidate_tag(self, template: str, **arguments: Any) -> None:
         """As `invalidate`, for all values with a tag: `invalidate_tag("team:{team_id}", team_id=5)`."""
@@ -154,21 +168,32 @@ class Cached(Generic[V]):
 
     async def aget(self, *arguments: Any) -> V | None:
         """As `get`. A hit hops to no thread; a miss runs the loader in one."""
+        key = self._key_of(arguments)
+        if self._buffered is not None:
+            return (await self._abehind([key]))[key]
         if self.tier is not None:
             value = self.tier.get(self._name(*arguments))
             if value is not MISSING:
                 self.statistics.local()
                 return value
-        key = self._key_of(arguments)
         return (await self._aread([key]))[key]
 
     async def aget_many(self, wanted: Iterable[Any]) -> dict[Any, V | None]:
-        found, left = self._from_tier(list(dict.fromkeys(wanted)))
+        unique = list(dict.fromkeys(wanted))
+        if self._buffered is not None:
+            return await self._abehind(unique)
+        found, left = self._from_tier(unique)
         return {**found, **await self._aread(left)} if left else found
 
     async def aset(self, *arguments: Any, value: V) -> V:
-        """As `set`, in a thread: transactions are sync."""
+        """As `set`; where it writes to the database, in a thread: transactions are sync."""
+        if self._buffered is not None:
+            await self._buffered.aset(self._key_of(arguments), value)
+            return value
         return await run_in_thread(partial(self.set, *arguments, value=value))
+
+    async def aadd(self, *arguments: Any, amount: int = 1) -> None:
+        await self._sums().aadd(self._key_of(arguments), amount)
 
     async def ainvalidate(self, *arguments: Any) -> None:
         """At once: asynchronous code has no transaction to wait for."""
@@ -226,6 +251,25 @@ class Cached(Generic[V]):
     def _arguments_of(self, key: Any) -> tuple[Any, ...]:
         return key if isinstance(key, tuple) else (key,)
 
+    def _behind_or_past(self, wanted: list[Any]) -> dict[Any, V | None]:
+        """What waits to be written, and the rest: inside a transaction past the cache."""
+        found = self._buffered.waiting(wanted) if self._buffered is not None else {}
+        left = [key for key in wanted if key not in found]
+        if left:
+            found |= self.load(left) if _here.connection.in_atomic_block else self._read(left)
+        return found
+
+    async def _abehind(self, wanted: list[Any]) -> dict[Any, V | None]:
+        assert self._buffered is not None
+        found = await self._buffered.awaiting(wanted)
+        left = [key for key in wanted if key not in found]
+        return {**found, **await self._aread(left)} if left else found
+
+    def _sums(self) -> Buffered:
+        if self._buffered is None:
+            raise TypeError(f"{self.namespace} is no sum: declare it with WriteBehindSum to add to it.")
+        return self._buffered
+
     def _read(self, wanted: list[Any]) -> dict[Any, V | None]:
         quick = self._engine.quick(wanted)
         if quick is None:
@@ -274,6 +318,7 @@ class Cached(Generic[V]):
         """Make what reads need. What is wrong with the declaration is kept in `problems`, and then any use raises."""
         self._tags: dict[str, Callable[..., str]] = {}
         self.tier: LocalTier[V | None] | None = None
+        self._buffered: Buffered | None = None
         self.needs_clock = bool(self.local) or getattr(self.strategy, "stale", 0) > 0
         self.problems = problems_of(self)
         if self.problems:
@@ -288,6 +333,7 @@ class Cached(Generic[V]):
         self.codec = self.custom_codec or JSON(Union[self.type, None])  # noqa: UP007  a value here
         self.statistics = Statistics(self.namespace)
         self._engine = Engine(self)
+        self._buffered = self.strategy.bind(self)
 
     def _refuse(self, *arguments: Any) -> str:
         raise ImproperlyConfigured(

@@ -1,8 +1,11 @@
 """The caching strategies: how a declared thing is kept, apart from what it is and where it lies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from .declaration import Cached
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,27 @@ class Strategy:
     def problems(self) -> list[str]:
         """What is wrong with the parameters, in words."""
         return [] if self.stale >= 0 else ["`stale` must not be negative"]
+
+    def bind(self, thing: "Cached[Any]") -> "Buffered | None":
+        """What holds a thing's writes until they are in the database; None where `set` does not wait."""
+        return None
+
+
+class Buffered(Protocol):
+    """Writes of one thing that are on their way to the database. Keys are those of `Cached.get_many`."""
+
+    def waiting(self, wanted: Sequence[Any]) -> dict[Any, Any]:
+        """The values that are newer than the database's; ask here first, and the database afterwards."""
+
+    async def awaiting(self, wanted: Sequence[Any]) -> dict[Any, Any]: ...
+
+    def set(self, key: Any, value: Any) -> None: ...
+
+    async def aset(self, key: Any, value: Any) -> None: ...
+
+    def add(self, key: Any, amount: int) -> None: ...
+
+    async def aadd(self, key: Any, amount: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Names made from arguments, such as "{room_id}:{user_id}": checked once against a loader, then compiled."""
 
+import re
 from collections.abc import Callable, Sequence
 from string import Formatter
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, unquote
 
 Argument = int | str
 
@@ -50,6 +52,26 @@ def _single(before: str, after: str) -> Callable[..., str]:
         return f"{before}{argument if type(argument) is int else escape(argument)}{after}"
 
     return name_of
+
+
+def parser(template: str, parameters: Sequence[str], kinds: Sequence[type]) -> Callable[[str], Any]:
+    """The way back, from a name to its argument, or to the tuple of them. Raises TemplateError where there is none."""
+    if sorted(arguments_of(template)) != sorted(parameters):
+        raise TemplateError(f"{template!r} must name each argument once, so that a name can be taken apart")
+    pattern = "".join(
+        re.escape(text) + (f"(?P<{name}>[^:]*)" if name else "") for text, name, _, _ in Formatter().parse(template)
+    )
+    if re.search(r"\*\)\(", pattern):
+        raise TemplateError(f"{template!r} needs something between its arguments, such as a colon")
+
+    def parse(name: str) -> Any:
+        found = re.fullmatch(pattern, name)
+        if found is None:
+            raise ValueError(f"{name!r} was not made from {template!r}")
+        parts = [kind(unquote(found[parameter])) for parameter, kind in zip(parameters, kinds, strict=True)]
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    return parse
 
 
 def escape(argument: Argument) -> str:

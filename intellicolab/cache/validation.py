@@ -9,7 +9,7 @@ from intellicolab.redis.codec import JSON
 
 from .immutable import is_immutable
 from .strategies import Strategy
-from .template import TemplateError, arguments_of, compile_template
+from .template import TemplateError, arguments_of, compile_template, parser
 
 if TYPE_CHECKING:
     from .declaration import Cached
@@ -59,6 +59,8 @@ def _local_tier(thing: "Cached[Any]") -> list[str]:
     wrong = []
     if len(thing.local) != 2 or min(thing.local) <= 0:
         wrong.append("`local` must be (entries, bytes), both above 0")
+    if getattr(thing.strategy, "name", "") == "write-behind":
+        wrong.append("write-behind asks its buffer first, so it cannot have a local tier")
     if getattr(thing.strategy, "beta", 0):
         wrong.append("refresh-ahead needs to see each read, so it cannot have a local tier")
     if not is_immutable(thing.type):
@@ -75,6 +77,8 @@ def _templates(thing: "Cached[Any]") -> list[str]:
         for template in (thing.key, *thing.tag_templates):
             compile_template(template, thing.parameters)
         named = arguments_of(thing.key)
+        if getattr(thing.strategy, "name", "") == "write-behind" and len(named) == len(thing.parameters):
+            parser(thing.key, thing.parameters, [str] * len(named))
     except TemplateError as error:
         return [str(error)]
     ignored = [name for name in thing.parameters if name not in named]
