@@ -25,7 +25,7 @@ SERVER_CORE, CLIENT_CORE = 0, 1
 
 # --- What is measured ------------------------------------------------------------------------------------------------
 
-CALL_ROUNDS = 1000
+CALL_ROUNDS = 600
 PROCESSES = 4
 LOAD_MS = 200.0
 
@@ -52,8 +52,8 @@ LOCKS = {
 }
 
 CALLS = (
-    f"calls: one process on a core, the server on another, Unix socket; lower quartile of {CALL_ROUNDS} rounds of a few "
-    "calls, taken in turn; raw calls use the same connection pool"
+    f"calls: one process on a core, the server on another, Unix socket; lower quartile of {CALL_ROUNDS} rounds of a "
+    "few calls, taken in turn; raw calls use the same connection pool"
 )
 STAMPEDE = (
     f"stampede: {STAMPEDE_READERS} readers in {PROCESSES} processes, all at once, nothing cached, {LOAD_MS:.0f} ms to "
