@@ -110,3 +110,14 @@ def lock_index() -> str:
 def tag_prefix() -> str:
     """What all tags begin with, and nothing else does."""
     return f"{PREFIX}:tag:"
+
+
+# No TTL: what waits to be written to the database must stay until it is there; each buffer has a limit of entries.
+BEHIND_TTL = None
+# The operations of sums are remembered for this long, so that one whose answer was lost can be sent again.
+BEHIND_OPERATIONS_TTL = 300
+
+
+def behind(namespace: str, part: str) -> str:
+    """One of the parts of a write-behind buffer, which share the hash tag `{behind:namespace}`."""
+    return f"{PREFIX}:{{behind:{namespace}}}:{part}"

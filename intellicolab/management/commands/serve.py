@@ -1,7 +1,7 @@
 """`manage.py serve`: everything on one machine, with one command.
 
-Embedded Valkey (unless REDIS_URL names a server), migrations, static files, then a web process that is started again
-if it crashes. Whatever is in the way is said in one line.
+Embedded Valkey (unless REDIS_URL names a server), migrations, static files, then a web process and a worker, each
+started again if it crashes. Whatever is in the way is said in one line.
 """
 
 import logging
@@ -54,12 +54,14 @@ class Command(BaseCommand):
                 prepare()
                 code = secrets.token_hex(4) if lacks_setup_code(host) else ""
                 connections.close_all()  # the supervisor has no more use for the database
+                worker = make_worker(running)  # stopped after the web process: it writes what that left waiting
                 web = start_web(running, address[1], host, server, code)
-                self._supervise(stop, redis, web, address, code)
+                worker.start()
+                self._supervise(stop, redis, [web, worker], address, code)
             self.stdout.write("Stopping.")
 
     def _supervise(
-        self, stop: Stop, redis: RedisKeeper | None, web: Child, address: tuple[str, int], code: str
+        self, stop: Stop, redis: RedisKeeper | None, children: list[Child], address: tuple[str, int], code: str
     ) -> None:
         deadline = time.monotonic() + READY_SECONDS
         announced = False
@@ -67,7 +69,8 @@ class Command(BaseCommand):
             if redis is not None:
                 redis.check()
             try:
-                web.check()
+                for child in children:
+                    child.check()
             except CrashLoopError as error:
                 raise CommandError(f"{error} The lines above say why.") from error
             if not announced and (announced := answers(address)):
@@ -89,6 +92,12 @@ def start_web(running: ExitStack, port: int, host: str, server: str, code: str) 
     running.callback(web.stop)
     web.start()
     return web
+
+
+def make_worker(running: ExitStack) -> Child:
+    worker = Child("The worker", [sys.executable, sys.argv[0], "worker", "--skip-checks"])
+    running.callback(worker.stop)
+    return worker
 
 
 def free_address(host: str, port: str) -> tuple[str, int]:

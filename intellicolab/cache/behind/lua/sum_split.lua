@@ -1,0 +1,26 @@
+-- Gives keys that the database refuses a batch of their own each, so that the others need not wait for them.
+-- KEYS[1] sealed batches by when they are due   KEYS[2] their contents by id   KEYS[3] their amounts by 'id|key'
+-- ARGV[1] the batch's id   ARGV[2…] a key and the id of its new batch, in turn
+local contents = redis.call('HGET', KEYS[2], ARGV[1])
+if not contents then
+  return
+end
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000000 + time[2])
+local amounts = cjson.decode(contents)
+for i = 2, #ARGV, 2 do
+  local key, id = ARGV[i], ARGV[i + 1]
+  if amounts[key] then
+    redis.call('HSET', KEYS[2], id, cjson.encode({[key] = amounts[key]}))
+    redis.call('HSET', KEYS[3], id .. '|' .. key, amounts[key])
+    redis.call('ZADD', KEYS[1], now, id)
+    redis.call('HDEL', KEYS[3], ARGV[1] .. '|' .. key)
+    amounts[key] = nil
+  end
+end
+if next(amounts) then
+  redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(amounts))
+else
+  redis.call('HDEL', KEYS[2], ARGV[1])
+  redis.call('ZREM', KEYS[1], ARGV[1])
+end
