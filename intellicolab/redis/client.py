@@ -132,7 +132,7 @@ def primaries(role: Role, purpose: Purpose = Purpose.COMMAND) -> list[Primary]:
     if address.kind is Kind.SENTINEL:
         host, port = cast(Any, made.connection_pool).get_master_address()
         return [_primary(address, options, host, port)]
-    return [Primary(safe_url(url_of(role)), address.transport, options)]
+    return [_only(address, options)]
 
 
 async def aprimaries(role: Role, purpose: Purpose = Purpose.COMMAND) -> list[Primary]:
@@ -144,7 +144,7 @@ async def aprimaries(role: Role, purpose: Purpose = Purpose.COMMAND) -> list[Pri
     if address.kind is Kind.SENTINEL:
         host, port = await cast(Any, made.connection_pool).get_master_address()
         return [_primary(address, options, host, port)]
-    return [Primary(safe_url(url_of(role)), address.transport, options)]
+    return [_only(address, options)]
 
 
 def reports(role: Role, section: str | None = None) -> list[dict[str, Any]]:
@@ -215,6 +215,11 @@ def _async_one(transport: str, options: dict[str, Any]) -> redis.asyncio.Redis:
     retry = AsyncRetry(NoBackoff(), 0)
     pool = redis.asyncio.ConnectionPool(connection_class=ASYNC_CLASSES[transport], retry=retry, **options)
     return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _only(address: Address, options: dict[str, Any]) -> Primary:
+    name = address.path or ":".join(map(str, address.nodes[0]))
+    return Primary(name, address.transport, options)
 
 
 def _nodes(address: Address, options: dict[str, Any], slots: dict[Any, dict[str, Any]]) -> list[Primary]:
