@@ -62,9 +62,9 @@ async def aturns(turn: AsyncTurn, job: dict, waits: list[float]) -> None:
         await asyncio.sleep(job["pause"])
 
 
-def warm(job: dict, number: int) -> str:
-    """What a reader connects with before it is let go: one value for all, or a lock of its own."""
-    return caches.WARM if job["what"] == "cache" else f"bench:warm:{os.getpid()}:{number}"
+def warm(job: dict) -> str:
+    """What the readers connect with before they are let go: one value for all, or a lock for those of a process."""
+    return caches.WARM if job["what"] == "cache" else f"bench:warm:{os.getpid()}"
 
 
 def crowd(turn: Turn, job: dict, go: Callable[[], None]) -> dict:
@@ -72,14 +72,14 @@ def crowd(turn: Turn, job: dict, go: Callable[[], None]) -> dict:
     waits: list[float] = []
     ready, gate = threading.Barrier(job["readers"] + 1), threading.Event()
 
-    def reader(number: int) -> None:
-        turn(warm(job, number))
+    def reader() -> None:
+        turn(warm(job))
         ready.wait()
         gate.wait()
         turns(turn, job, waits)
 
-    turn(warm(job, 0))
-    threads = [threading.Thread(target=reader, args=[number], daemon=True) for number in range(job["readers"])]
+    turn(warm(job))
+    threads = [threading.Thread(target=reader, daemon=True) for _ in range(job["readers"])]
     for thread in threads:
         thread.start()
     ready.wait(THREAD_SECONDS)
@@ -95,8 +95,8 @@ def crowd(turn: Turn, job: dict, go: Callable[[], None]) -> dict:
 
 async def acrowd(turn: AsyncTurn, job: dict, go: Callable[[], None]) -> dict:
     waits: list[float] = []
-    await turn(warm(job, 0))
-    await asyncio.gather(*(turn(warm(job, number)) for number in range(job["readers"])))
+    await turn(warm(job))
+    await asyncio.gather(*(turn(warm(job)) for _ in range(job["readers"])))
     if job.get("prepared"):
         await turn(job["key"])
     await asyncio.to_thread(go)
