@@ -25,7 +25,7 @@ from .local import MISSING, LocalTier
 from .place import Place
 from .statistics import Statistics
 from .strategies import Buffered, CacheAside, Strategy
-from .template import compile_template
+from .template import arguments_of, compile_template
 from .validation import parameters_of, problems_of
 
 V = TypeVar("V")
@@ -88,14 +88,14 @@ class Cached(Generic[V]):
     ) -> None:
         self.namespace = namespace
         self.key = key
-        self.ttl = ttl or 0.0
+        self.ttl = ttl if ttl is not None else 0.0
         self.none_ttl = none_ttl
         self.jitter = jitter
         self.lease = lease
         self.strategy = strategy if strategy is not None else CacheAside()
         self.type, self.local = type, local
-        self.loader, self._many = loader, many
-        self.tag_templates = tuple(tags)
+        self.loader, self.many = loader, many
+        self.tag_templates = tags
         self.parameters = parameters_of(loader)
         self.custom_codec = codec
         self._compile()
@@ -209,8 +209,8 @@ class Cached(Generic[V]):
 
     def load(self, wanted: Sequence[Any]) -> dict[Any, V | None]:
         """From the loader, past the cache."""
-        if self._many is not None and len(wanted) > 1:
-            values = self._many(wanted)
+        if self.many is not None and len(wanted) > 1:
+            values = self.many(wanted)
             return {key: values.get(key) for key in wanted}
         return {key: self.loader(*self._arguments_of(key)) for key in wanted}
 
@@ -234,9 +234,12 @@ class Cached(Generic[V]):
         return [make(*self._arguments_of(key)) for make in self._tags.values()]
 
     def tag(self, template: str, **arguments: Any) -> str:
-        """One tag's name. Raises ValueError for a template that is not declared."""
+        """One tag's name. Raises ValueError for a template that is not declared, TypeError for other arguments."""
         if template not in self._tags:
             raise ValueError(f"{self.namespace} has no tag {template!r}; it has {', '.join(self._tags) or 'none'}.")
+        named = arguments_of(template)
+        if arguments.keys() != set(named):
+            raise TypeError(f"The tag {template!r} takes {', '.join(named) or 'no argument'}.")
         return self._tags[template](*(arguments.get(name, 0) for name in self.parameters))
 
     @property
@@ -319,10 +322,11 @@ class Cached(Generic[V]):
         self._tags: dict[str, Callable[..., str]] = {}
         self.tier: LocalTier[V | None] | None = None
         self._buffered: Buffered | None = None
-        self.needs_clock = bool(self.local) or getattr(self.strategy, "stale", 0) > 0
+        self.needs_clock = bool(self.local) or getattr(self.strategy, "stale", 0) != 0
         self.problems = problems_of(self)
         if self.problems:
             self._name: Callable[..., str] = self._refuse
+            self.loader = self._refuse  # inside a transaction nothing else is asked
             return
         prefix = keys.cached_prefix(self.namespace)
         self._name = compile_template(self.key, self.parameters, before=prefix, after="}")
@@ -335,7 +339,13 @@ class Cached(Generic[V]):
         self._engine = Engine(self)
         self._buffered = self.strategy.bind(self)
 
-    def _refuse(self, *arguments: Any) -> str:
+    def __getattr__(self, name: str) -> Any:
+        """Only what a wrong declaration lacks comes here."""
+        if self.__dict__.get("problems"):
+            self._refuse()
+        raise AttributeError(name)
+
+    def _refuse(self, *arguments: Any) -> Any:
         raise ImproperlyConfigured(
             f"The cached thing {self.namespace!r} is declared wrongly: {'; '.join(self.problems)}."
         )
