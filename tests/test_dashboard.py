@@ -10,14 +10,17 @@ from django.test import RequestFactory
 from django.urls import reverse
 
 from accounts.models import Installation
+from intellicolab.cache.behind import BufferState
 from intellicolab.dashboard import overview as page
 from intellicolab.dashboard import queries
 from intellicolab.dashboard.figures import compact, duration, percent, share, size
 from intellicolab.dashboard.sparkline import HEIGHT, WIDTH, sparkline
+from intellicolab.dashboard.waiting import BufferRow
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
 from intellicolab.redis.counters import counters, totals
+from intellicolab.redis.lock import Lock
 
 
 @pytest.fixture
@@ -270,3 +273,37 @@ def test_a_sparkline_stays_in_its_picture():
 @pytest.mark.parametrize("values", [[], [0, 0, 0], [3]])
 def test_nothing_to_draw_draws_nothing(values):
     assert sparkline(values, "x").line == ""
+
+
+# --- Write-behind and locks --------------------------------------------------------------------------------------
+
+
+def state(**changes):
+    fields = {
+        "namespace": "seen", "kind": "latest", "entries": 3, "limit": 100, "oldest": 1.0, "last_flush": 2.0,
+        "flushed": 5, "failures": 0, "dead": 0,
+    }  # fmt: skip
+    return BufferRow(BufferState(**{**fields, **changes}))
+
+
+def test_a_buffer_that_does_not_get_on_is_a_problem():
+    assert state().problems() == []
+    assert state(oldest=59.9, entries=89).problems() == []
+    assert state(oldest=190.0).problems() == [
+        "Write-behind seen: a write waits since 3 minutes. Does `manage.py worker` run?"
+    ]
+    assert state(entries=90).problems() == [
+        "Write-behind seen: 90 of 100 places are taken; beyond them writes are slow."
+    ]
+    assert state(dead=1).problems() == ["Write-behind seen: the database refused 1 for good; the log says why."]
+
+
+def test_a_lock_that_is_held_shows_with_its_holder(root):
+    with Lock("test-lock", lease=10, purpose="the test"):
+        deadline = time.monotonic() + 5
+        while not page.overview().locks:  # what is held for less than a second is no news
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        html = rendered(root)
+    assert re.search(r"test-lock</th><td class=\"words\">the test \(process \d+ on ", html)
+    assert not page.overview().locks

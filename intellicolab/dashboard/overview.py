@@ -15,6 +15,7 @@ from .caching import HITS, CacheRow, Reads, by_outcome, cache_rows
 from .figures import compact, duration, percent, share, size
 from .queries import Family, Server
 from .sparkline import Sparkline, sparkline
+from .waiting import BufferRow, LockRow, buffer_rows, lock_rows
 
 # Where a figure becomes a problem: a cache costs more than it saves, memory runs out, or clients are refused.
 HIT_RATIO_LOW = 50.0  # per cent, of the last hour's reads
@@ -49,6 +50,8 @@ class Overview:
     cache_rows: list[CacheRow] = field(default_factory=list)
     limit_rows: list[tuple[str, int, int]] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
+    buffers: list[BufferRow] = field(default_factory=list)
+    locks: list[LockRow] = field(default_factory=list)
     counters_error: str = ""
 
 
@@ -61,12 +64,14 @@ def overview() -> Overview:
         if state.error:  # the counters are on the server that has just not answered: don't wait again
             raise RedisError(state.error)
         families = queries.families("cache", "limit")
+        page.buffers, page.locks = buffer_rows(), lock_rows()
     except (RedisError, OSError) as error:
         page.counters_error = state.error or queries.reason(error)
     else:
         _add_cache(page, families["cache"])
         _add_limits(page, families["limit"])
     _add_servers(page)
+    page.problems += [problem for row in page.buffers for problem in row.problems()]
     page.problems += [tile.note for tile in page.tiles if tile.problem]
     return page
 
