@@ -5,7 +5,6 @@ One server process on one core; clients, Redis and supervisor on the other.
 """
 
 import json
-import os
 import secrets
 import subprocess
 import tempfile
@@ -14,9 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import psutil
-
-from bench.harness.processes import ROOT, free_port, python, server
+from bench.harness.processes import ROOT, free_port, pin_all, python, server
 from bench.harness.results import Row, at_least
 from bench.harness.rounds import medians
 from intellicolab.redis.embedded import EmbeddedServer
@@ -35,12 +32,6 @@ CONDITIONS = (
     f"{SOCKETS} sockets in one room, {len(TEXT)}-byte messages, {WINDOW} on their way, server on one core, clients and "
     f"Redis on another, median of {ROUNDS} interleaved rounds of {SECONDS:.0f} s; ours committed durably"
 )
-
-
-def pin_all(pid: int, core: int) -> None:
-    """Every thread of a process that already runs."""
-    for thread in psutil.Process(pid).threads():
-        os.sched_setaffinity(thread.id, {core})
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from intellicolab.redis.client import aclose
 Turn = Callable[[str], float]
 AsyncTurn = Callable[[str], Awaitable[float]]
 
-# Both kinds of crowd end, whatever becomes of the contender: the whole program has minutes.
-THREAD_SECONDS = 60.0
+# A crowd ends, whatever becomes of the contender: the whole program has minutes.
+CROWD_SECONDS = 60.0
 
 
 def timed(read: caches.Reader) -> Turn:
@@ -82,14 +82,14 @@ def crowd(turn: Turn, job: dict, go: Callable[[], None]) -> dict:
     threads = [threading.Thread(target=reader, daemon=True) for _ in range(job["readers"])]
     for thread in threads:
         thread.start()
-    ready.wait(THREAD_SECONDS)
+    ready.wait(CROWD_SECONDS)
     if job.get("prepared"):
         turn(job["key"])
     go()
     began = time.monotonic()
     gate.set()
     for thread in threads:
-        thread.join(THREAD_SECONDS)
+        thread.join(max(0.0, began + CROWD_SECONDS - time.monotonic()))
     return {"waits": waits, "began": began, "ended": time.monotonic()}
 
 
@@ -101,7 +101,7 @@ async def acrowd(turn: AsyncTurn, job: dict, go: Callable[[], None]) -> dict:
         await turn(job["key"])
     await asyncio.to_thread(go)
     began = time.monotonic()
-    async with asyncio.timeout(THREAD_SECONDS):
+    async with asyncio.timeout(CROWD_SECONDS):
         await asyncio.gather(*(aturns(turn, job, waits) for _ in range(job["readers"])))
     ended = time.monotonic()
     await aclose()
