@@ -44,17 +44,17 @@ class PersonChangeForm(PersonFormMixin, UserChangeForm):
 class UserAdmin(DjangoUserAdmin):
     add_form = PersonAddForm
     form = PersonChangeForm
-    list_display = ("display_name", "email", "is_active", "is_staff", "is_placeholder", "date_joined", "last_login")
+    list_display = ("display_name", "email", "is_active", "is_staff", "is_placeholder", "date_joined", "last_seen")
     list_filter = ("is_active", "is_staff", "is_placeholder", "groups")
     search_fields = ("display_name", "email")
     ordering = ("display_name",)
     date_hierarchy = "date_joined"
     actions = ("deactivate", "activate", "sign_out")
-    readonly_fields = ("avatar", "is_placeholder", "date_joined", "last_login")
+    readonly_fields = ("avatar", "is_placeholder", "date_joined", "last_login", "last_seen")
     fieldsets = (
         (None, {"fields": ("email", "password", "display_name", "bio", "time_zone", "avatar")}),
         ("May", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
-        ("Since", {"fields": ("is_placeholder", "date_joined", "last_login")}),
+        ("Since", {"fields": ("is_placeholder", "date_joined", "last_login", "last_seen")}),
     )
     add_fieldsets = ((None, {"fields": ("email", "display_name", "usable_password", "password1", "password2")}),)
 

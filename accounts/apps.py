@@ -6,4 +6,5 @@ class AccountsConfig(AppConfig):
     verbose_name = "People"
 
     def ready(self) -> None:
-        from . import receivers  # noqa: F401  signal receivers register when imported
+        # Signal receivers register when imported, and so does what the worker writes.
+        from . import last_seen, receivers  # noqa: F401

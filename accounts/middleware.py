@@ -12,7 +12,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from intellicolab.errors import SessionOutage, session_outage
 
-from . import devices, queries
+from . import devices, last_seen, queries
 from .own_settings import settings_of
 from .sessions import SessionStore, SessionUnavailable
 
@@ -69,6 +69,7 @@ def note_use(request: HttpRequest) -> None:
     if isinstance(session, SessionStore) and session.user_id is not None and session.hash is not None:
         user_agent, address = request.META.get("HTTP_USER_AGENT", ""), request.META.get("REMOTE_ADDR", "")
         devices.touch(session.user_id, session.hash, user_agent, address)
+        last_seen.note(session.user_id)
 
 
 def outage(request: HttpRequest, error: Exception) -> SessionOutage:

@@ -114,7 +114,7 @@ def profile_saved(user: User) -> None:
 def set_active(people: Iterable[User], active: bool) -> int:
     """Let people sign in, or no longer, which ends their sessions after the commit. How many were changed."""
     chosen = [user.pk for user in people]
-    changed = list(User.objects.select_for_update().filter(pk__in=chosen, is_active=not active))
+    changed = list(User.objects.select_for_update().filter(pk__in=chosen, is_active=not active).order_by("pk"))
     # A queryset's update sends no signal of a saved row, so what receivers.py does for those is done here.
     User.objects.filter(pk__in=[user.pk for user in changed]).update(is_active=active)
     profiles.forget_after_commit(*(user.pk for user in changed))

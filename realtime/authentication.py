@@ -12,7 +12,7 @@ from django.contrib.auth import get_user
 from django.http import HttpRequest, parse_cookie
 from django.http.request import split_domain_port, validate_host
 
-from accounts import devices
+from accounts import devices, last_seen
 from accounts.models import User
 from accounts.sessions import SessionStore
 
@@ -56,6 +56,7 @@ def visitor_of(scope: dict[str, Any]) -> tuple[User, str] | None:
 
 
 def note_use(scope: dict[str, Any], user_id: int, session: str) -> None:
-    """Have the list of the person's devices say that this one is in use. Blocks."""
+    """Have the list of the person's devices say that this one is in use, and others that they are here. Blocks."""
     address, _port = scope.get("client") or ("", 0)
     devices.touch(user_id, session, header(scope, b"user-agent"), address)
+    last_seen.note(user_id)

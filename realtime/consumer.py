@@ -13,16 +13,16 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import Error as DatabaseFault
 
-from accounts import sessions
+from accounts import last_seen, sessions
 from accounts.devices import NOTE_SECONDS
 from accounts.sessions import SessionUnavailable
 from intellicolab.threads import run
 
-from . import frames, queries
+from . import frames, queries, services
 from .authentication import is_same_origin, note_use, visitor_of
 from .committer import committer
 from .errors import CODES, FLOOD, SIGNED_OUT, TRY_LATER, ChatError
-from .frames import BadFrame, ClientFrame, Join, Ping, Resume, Send
+from .frames import BadFrame, ClientFrame, Join, Ping, Read, Resume, Send
 from .hub import Hub
 from .outlet import Outlet
 from .publisher import room_topic
@@ -60,6 +60,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         finally:  # however it ended, a crash of ours included: a hub must not keep a socket that is gone
             self.outlet.close()
             Hub.here().leave_all(self.outlet)
+            if self.user_id is not None:
+                with suppress(DatabaseFault):  # without Redis and database, nobody can be told
+                    await run(last_seen.note_leaving, self.user_id)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without Channels' connection clean-up, a thread hop an event: no database is touched on this thread."""
@@ -134,6 +137,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 await self._join(user_id, frame)
             case Resume():
                 await self._resume(user_id, frame)
+            case Read():
+                await run(services.mark_read, user_id, frame.room, frame.number)
             case Ping():
                 self.outlet.push(frames.PONG)
 

@@ -11,6 +11,7 @@ from django.db.models import Count
 from intellicolab.cache.declaration import Cached
 from intellicolab.cache.strategies import RefreshAhead
 
+from . import visits
 from .models import Room
 
 PAGE = 100  # rooms
@@ -41,11 +42,12 @@ class Page(msgspec.Struct, frozen=True):
 def _load(number: int) -> Page | None:
     """None beyond the last page; the first is there even where no room is."""
     rooms = Room.objects.directory().annotate(people=Count("memberships")).order_by("name")
-    pages = Paginator(rooms.values_list("pk", "name", "topic", "people", "visits"), PAGE)
+    pages = Paginator(rooms.values_list("pk", "name", "topic", "people"), PAGE)
     if number not in pages.page_range:
         return None
     rows = list(pages.page(number))
-    return Page(tuple(Listed(*row) for row in rows), number, pages.num_pages)
+    opened = visits.totals(pk for pk, *_ in rows)
+    return Page(tuple(Listed(*row, opened[row[0]]) for row in rows), number, pages.num_pages)
 
 
 _pages: Cached[Page] = Cached(

@@ -36,11 +36,16 @@ class Resume(msgspec.Struct, tag="room.resume", frozen=True):
     version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
+class Read(msgspec.Struct, tag="room.read", frozen=True):
+    room: RoomId
+    number: Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+
+
 class Ping(msgspec.Struct, tag="ping", frozen=True):
     pass
 
 
-ClientFrame = Send | Join | Resume | Ping
+ClientFrame = Send | Join | Resume | Read | Ping
 _decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _encoder = msgspec.json.Encoder()
 

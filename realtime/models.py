@@ -80,9 +80,8 @@ class Membership(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=8, choices=Role.choices, default=Role.MEMBER)
     joined_at = models.DateTimeField(default=timezone.now)
-    # Up to which message the person has read; written behind, where the stamp keeps a late write from undoing a newer.
+    # Up to which message the person has read; it only goes up. Written behind, and at once by what they write.
     last_read_number = models.PositiveBigIntegerField(default=0, editable=False)
-    last_read_stamp = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["room", "user"], name="one_membership")]

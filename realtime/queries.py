@@ -10,7 +10,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from accounts.models import User
 from accounts.profiles import Profile, get_profiles
 
-from . import frames
+from . import frames, positions
 from .errors import ChatError
 from .models import Membership, Message, Room
 from .room_settings import RoomSettings, settings_of_many
@@ -31,7 +31,12 @@ class RoomEntry:
     archived_at: datetime | None
     last_number: int
     last_version: int
+    last_read: int
     other: Profile | None = None
+
+    @property
+    def unread(self) -> int:
+        return max(self.last_number - self.last_read, 0)
 
     @property
     def is_archived(self) -> bool:
@@ -39,7 +44,7 @@ class RoomEntry:
 
 
 def rooms_of(user: User) -> list[RoomEntry]:
-    """The person's rooms by title; one query whatever their number, and more only for what is not cached."""
+    """The person's rooms by title; two queries whatever their number, and more only for what is not cached."""
     entries = _entries(user.pk, Q())
     return sorted(entries, key=lambda entry: (entry.title.casefold(), entry.id))
 
@@ -53,17 +58,23 @@ def entry_for(user: User, room_id: int) -> RoomEntry:
 
 
 def _entries(user_id: int, which: Q) -> list[RoomEntry]:
+    waiting = positions.waiting(user_id, which)
     rows = Membership.objects.filter(which, user=user_id)
-    counts = {row[0]: row for row in rows.values_list("room_id", "room__last_number", "room__last_version")}
+    counts = {
+        room_id: (number, version, max(read, waiting.get(pk, 0)))
+        for pk, room_id, number, version, read in rows.values_list(
+            "pk", "room_id", "room__last_number", "room__last_version", "last_read_number"
+        )
+    }
     rooms = settings_of_many(counts)
     others = {room.id: room.other(user_id) for room in rooms.values()}
     profiles = get_profiles([person for person in others.values() if person is not None])
-    return [_entry(room, *counts[room.id], other=profiles.get(others[room.id] or 0)) for room in rooms.values()]
+    return [_entry(room, *counts[room.id], profiles.get(others[room.id] or 0)) for room in rooms.values()]
 
 
-def _entry(room: RoomSettings, room_id: int, last_number: int, last_version: int, other: Profile | None) -> RoomEntry:
+def _entry(room: RoomSettings, number: int, version: int, read: int, other: Profile | None) -> RoomEntry:
     title = room.name if room.kind != Room.Kind.DIRECT else other.name if other else "Direct room"
-    return RoomEntry(room_id, room.kind, title, room.topic, room.archived_at, last_number, last_version, other)
+    return RoomEntry(room.id, room.kind, title, room.topic, room.archived_at, number, version, read, other)
 
 
 def room_for(user: User, room_id: int) -> Room:

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from accounts.models import User
 
-from . import directory, frames, room_settings
+from . import directory, frames, positions, room_settings
 from .errors import ChatError
 from .markdown import render
 from .models import Membership, Message, Room
@@ -135,6 +135,17 @@ def archive_room(by: User, room: Room) -> Room:
         room_settings.write(locked)
         directory.forget_after_commit()
     return locked
+
+
+def mark_read(user_id: int, room_id: int, number: int) -> None:
+    """The person has read the room up to this message. Raises ChatError no_room."""
+    own = Membership.objects.filter(room=room_id, user=user_id, user__is_active=True)
+    found = own.values_list("pk", "last_read_number", "room__last_number").first()
+    if found is None:
+        raise ChatError("no_room")
+    membership_id, read, last = found
+    if read < last and read < number:
+        positions.advance(membership_id, min(number, last))
 
 
 def _checked_name(name: str) -> str:
@@ -266,7 +277,8 @@ class _Desk:
         room_ids = {message.room_id for message in batch}
         author_ids = {message.author_id for message in batch}
         rooms = _lock(room_ids)  # before anything is read: what follows is true until the commit
-        members = Membership.objects.filter(room__in=room_ids, user__in=author_ids)
+        # In the order of `positions`, which writes these rows too: neither can wait for the other for ever.
+        members = Membership.objects.select_for_update().filter(room__in=room_ids, user__in=author_ids).order_by("pk")
         resent = Message.objects.filter(author__in=author_ids, client_id__in=[message.client_id for message in batch])
         return cls(
             rooms=rooms,

@@ -13,11 +13,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from accounts import last_seen
 from accounts.models import User
 from accounts.profiles import profile_of
 
 from . import directory as rooms
-from . import queries, services
+from . import queries, services, visits
 from .errors import ChatError
 from .forms import AddMemberForm, MessageForm, RoomForm, RoomSettingsForm
 from .models import Membership, Room
@@ -100,7 +101,8 @@ def directory(request: HttpRequest) -> HttpResponse:
 @chat_page
 def people(request: HttpRequest) -> HttpResponse:
     page = Paginator(queries.people(person(request)), PEOPLE_PAGE).get_page(request.GET.get("page"))
-    profiles = [profile_of(user) for user in page]
+    seen = last_seen.of([user.pk for user in page])
+    profiles = [(profile_of(user), seen.get(user.pk)) for user in page]
     return render(request, "realtime/people.html", {"page": page, "profiles": profiles})
 
 
@@ -128,7 +130,19 @@ def room_new(request: HttpRequest) -> HttpResponse:
 @require_GET
 @chat_page
 def room(request: HttpRequest, room_id: int) -> HttpResponse:
-    return _room_page(request, room_id, MessageForm())
+    page = _room_page(request, room_id, MessageForm())
+    visits.count(room_id)
+    return page
+
+
+@require_GET
+@chat_page
+def room_read(request: HttpRequest, room_id: int) -> HttpResponse:
+    """The picture that a page without JavaScript asks for: it was opened, so what it shows is read."""
+    upto = _whole(request.GET.get("upto", ""))
+    if upto:
+        services.mark_read(person(request).pk, room_id, upto)
+    return HttpResponse(status=204)
 
 
 @require_http_methods(["GET", "POST"])
@@ -209,6 +223,7 @@ def _room_page(request: HttpRequest, room_id: int, form: Form, status: int = 200
         "lines": lines(page, timezone.get_current_timezone()),
         "more": _has_more(page),
         "is_newest": not page or page[-1]["number"] >= found.last_number,
+        "newest_shown": page[-1]["number"] if page else 0,
         "form": form,
     }
     return render(request, "realtime/room.html", context, status=status)
@@ -220,6 +235,7 @@ def _settings_page(request: HttpRequest, room_id: int, form: Form) -> HttpRespon
     owners = {member.user_id for member in members if member.role == Membership.Role.OWNER}
     context = {
         "room": found,
+        "visits": visits.totals([room_id])[room_id],
         "members": [(member, profile_of(member.user)) for member in members],
         "is_owner": person(request).is_superuser or person(request).pk in owners,
         "form": form,

@@ -1,4 +1,4 @@
-"""Room settings are written through, the directory is refreshed ahead: pages follow each commit and never precede it."""
+"""Room settings are written through, the directory is refreshed ahead: pages follow each commit, and only it."""
 
 import threading
 

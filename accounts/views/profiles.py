@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from .. import avatars, services
+from .. import avatars, last_seen, services
 from ..forms import ProfileForm
 from ..models import User
 from ..own_settings import settings_of
@@ -39,7 +39,8 @@ def person(request: HttpRequest, user_id: int) -> HttpResponse:
     profile = get_profile(user_id)
     if profile is None:
         raise Http404
-    return render(request, "accounts/person.html", {"person": profile})
+    seen = last_seen.of([user_id]).get(user_id)
+    return render(request, "accounts/person.html", {"person": profile, "last_seen": seen})
 
 
 @require_safe

@@ -20,11 +20,6 @@ class Migration(migrations.Migration):
             field=models.PositiveBigIntegerField(default=0, editable=False),
         ),
         migrations.AddField(
-            model_name="membership",
-            name="last_read_stamp",
-            field=models.PositiveBigIntegerField(default=0, editable=False),
-        ),
-        migrations.AddField(
             model_name="room",
             name="visits",
             field=models.PositiveBigIntegerField(default=0, editable=False),

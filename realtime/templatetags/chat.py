@@ -23,6 +23,21 @@ def lists(context: dict[str, Any], user: Any, place: str | None, current: int | 
     }
 
 
+@register.filter
+def exact(count: int) -> str:
+    return f"{count:,}"
+
+
+@register.filter
+def compact(count: int) -> str:
+    """1,204, 12K, 4.5M: what fits beside other words. The exact number belongs in the title."""
+    if count < 10_000:
+        return exact(count)
+    if count < 999_500:
+        return f"{count / 1000:.0f}K"
+    return f"{count / 1_000_000:,.1f}M"
+
+
 @register.inclusion_tag("realtime/sidebar.html", takes_context=True)
 def sidebar(context: RequestContext) -> dict[str, Any]:
     """The sidebar of the signed-in person; the room of the address, if any, is marked as the current one."""

@@ -4,9 +4,10 @@ import { onTryNow, showConnection, signInLink } from "./connection.js";
 import { goToSignIn } from "./ended.js";
 import { Outbox } from "./outbox.js";
 import { Room } from "./room.js";
-import { markCurrent, refreshSidebar } from "./sidebar.js";
+import { refreshSidebar, showSidebar } from "./sidebar.js";
 import { Socket } from "./socket.js";
 import { eraseAll } from "./store.js";
+import { arrived, isBehind } from "./unread.js";
 import { followViewport } from "./viewport.js";
 import { Visits } from "./visits.js";
 
@@ -31,14 +32,24 @@ function receive(frame) {
   if (frame.room === room?.id) {
     room?.receive(frame);
   }
+  if (frame.type === "message.new") {
+    arrived(frame); // after the room, where it may be read already
+  }
+  frame.messages?.forEach(arrived);
+  if (frame.reset) {
+    refreshSidebar();
+  }
 }
 
 function begin(frame) {
   longest = frame.max_length;
   if (room && room.id in frame.rooms) {
-    room.feed.connected(frame.rooms[room.id]);
+    room.connected(frame.rooms[room.id]);
   } else if (room) {
     visits.visit(location.href, { push: false }); // no longer one's own: the page says so
+  }
+  if (isBehind(frame.rooms)) {
+    refreshSidebar();
   }
   outbox.flush();
 }
@@ -80,7 +91,7 @@ function openPage() {
     room = new Room(section, { send: (frame) => socket.send(frame), outbox, longest: () => longest });
     askAfterVisit();
   }
-  markCurrent();
+  showSidebar();
   closeDrawer();
 }
 

@@ -4,6 +4,7 @@ import { Composer } from "./composer.js";
 import { Feed } from "./feed.js";
 import { pendingRow, showState } from "./message.js";
 import { Older } from "./older.js";
+import { Reader } from "./reader.js";
 import { Timeline } from "./timeline.js";
 
 const PAGE_WITHIN = 15_000; // ms; then the page counts as failed and is asked for again
@@ -20,7 +21,8 @@ export class Room {
     this.id = Number(section.dataset.room);
     this.address = section.dataset.older;
     this.outbox = outbox;
-    this.timeline = new Timeline(section, { onTrim: () => this.older.setMore(true) });
+    this.timeline = new Timeline(section, { onTrim: () => this.older.setMore(true), onView: () => this.reader.look() });
+    this.reader = new Reader(this.id, this.timeline, send);
     this.older = new Older(section, {
       first: () => this.timeline.first,
       onPage: (page) => this.#prepend(page),
@@ -38,11 +40,19 @@ export class Room {
       section.querySelector(".newer").remove();
       this.feed.reload(); // a link without JavaScript led into the past; from here scrolling leads there
     }
+    this.reader.look();
   }
 
   leave() {
+    this.reader.stop();
     this.older.stop();
     this.feed.stop();
+  }
+
+  /** The socket is open (again), and the room stands at this version. */
+  connected(version) {
+    this.feed.connected(version);
+    this.reader.connected();
   }
 
   /** A frame that concerns this room. */

@@ -1,5 +1,7 @@
 // The sidebar's lists, fetched again when the server says that one's rooms have changed.
 
+import { adoptCounts } from "./unread.js";
+
 const TOGETHER = 300; // ms; several changes at once are one request
 
 let timer = 0;
@@ -12,11 +14,12 @@ async function refresh() {
     return; // the next page brings them
   }
   lists.innerHTML = await response.text();
-  markCurrent();
+  showSidebar();
 }
 
-/** Marks the link of the page that is open. */
-export function markCurrent() {
+/** Marks the link of the page that is open, and what is unread. */
+export function showSidebar() {
+  adoptCounts();
   for (const link of document.querySelectorAll("#sidebar-lists :is(.room-link, .more-link)")) {
     link.ariaCurrent = link.pathname === location.pathname ? "page" : null;
   }

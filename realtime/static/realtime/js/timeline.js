@@ -30,12 +30,13 @@ export class Timeline {
   #scheduled = false;
   #unseen = 0;
 
-  /** `room` is the section of the page; `onTrim()` hears when old rows were let go. */
-  constructor(room, { onTrim }) {
+  /** `room` is the section of the page; `onTrim()` hears when old rows were let go, `onView()` when others are in view. */
+  constructor(room, { onTrim, onView }) {
     this.#list = room.querySelector(".messages");
     this.#scroller = room.querySelector(".timeline");
     this.pill = room.querySelector(".pill");
     this.onTrim = onTrim;
+    this.onView = onView;
     this.#rows().forEach((row) => adopt(row));
     this.#layOut(this.#rows());
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -45,6 +46,17 @@ export class Timeline {
   get first() {
     const row = this.#list.querySelector('.message:not([data-number=""])');
     return row ? number(row) : null;
+  }
+
+  /** The number of the lowest stored message that is at least begun to be seen; 0 where there is none. */
+  get newestInView() {
+    const edge = this.#scroller.getBoundingClientRect().bottom;
+    const below = this.isAtBottom ? null : this.#rowAt((box) => box.top >= edge);
+    let row = below ? below.previousElementSibling : this.#list.lastElementChild;
+    while (row && !(isRow(row) && isStored(row))) {
+      row = row.previousElementSibling;
+    }
+    return row ? number(row) : 0;
   }
 
   get isAtBottom() {
@@ -125,6 +137,7 @@ export class Timeline {
       this.#unseen += added;
       this.#showPill();
     }
+    this.onView();
   }
 
   // Whether a message was added that is not one's own.
@@ -232,11 +245,16 @@ export class Timeline {
 
   #firstVisible() {
     const edge = this.#scroller.getBoundingClientRect().top;
+    return this.#rowAt((box) => box.bottom > edge);
+  }
+
+  // The first row, from above, whose box is where it is looked for, as are all below it; else the last row.
+  #rowAt(isThere) {
     const rows = this.#list.children;
     let [low, high] = [0, rows.length - 1];
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (rows[middle].getBoundingClientRect().bottom > edge) {
+      if (isThere(rows[middle].getBoundingClientRect())) {
         high = middle;
       } else {
         low = middle + 1;
@@ -261,6 +279,7 @@ export class Timeline {
       this.#unseen = 0;
     }
     this.#showPill();
+    this.onView();
   }
 
   #showPill() {
