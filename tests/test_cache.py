@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
-from django.db import transaction
+from django.db import connections, transaction
 
 from intellicolab.cache import refresher as refreshing
 from intellicolab.cache.declaration import Cached
@@ -45,6 +45,18 @@ class Source:
         return rows
 
 
+async def in_thread(function, *arguments, **named):
+    """In a thread that leaves no database connection behind."""
+
+    def call():
+        try:
+            return function(*arguments, **named)
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(call)
+
+
 class Sync:
     """A thing's operations as coroutines, so that each test runs on both forms."""
 
@@ -53,7 +65,7 @@ class Sync:
 
     def __getattr__(self, name):
         async def call(*arguments, **named):
-            return await asyncio.to_thread(getattr(self.thing, name), *arguments, **named)
+            return await in_thread(getattr(self.thing, name), *arguments, **named)
 
         return call
 
@@ -64,8 +76,10 @@ class Async(Sync):
 
 
 @pytest.fixture(params=[Sync, Async])
-def form(request, async_redis):
-    return request.param
+def form(request, async_redis, django_db_blocker):
+    """Worker threads look after the connections that earlier tests have opened there, also where none is used."""
+    with django_db_blocker.unblock():
+        yield request.param
 
 
 @pytest.fixture
