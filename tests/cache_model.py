@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
-from intellicolab.cache import effects
+from intellicolab.cache import effects, scripts
 from intellicolab.cache.clock import ServerClock, clock
 from intellicolab.cache.declaration import Cached
-from intellicolab.cache.effects import Load, Pop, Wait
+from intellicolab.cache.effects import Fetch, Load, Pop, Wait
 from intellicolab.cache.feed import Feed
 from intellicolab.cache.flights import Flights, flights
 from intellicolab.cache.gateway import breaker
@@ -99,7 +99,7 @@ class Process:
 
     def __init__(self, world: "World") -> None:
         self.flights, self.owed = Flights(), QuietOwed()
-        self.thing: Cached[int] = Cached("modelled", "{key}", world.load, many=world.load_many, **world.options)
+        self.thing: Cached[Any] = Cached("modelled", "{key}", world.load, many=world.load_many, **world.options)
         del Cached.declared[-1]
         if self.thing.tier is not None:
             self.thing.tier = LocalTier(self.thing.tier.prefixes, 100, 100_000, tracker=Unconnected())
@@ -160,7 +160,7 @@ class World:
         }  # fmt: skip
         # The longest that a value can be served once it was read: it is stored before its flight's lease ends.
         self.longest = TTL + strategy.stale + LEASE
-        self.redis = client(Role.CACHE)
+        self.redis: Any = client(Role.CACHE)
         self.redis.flushdb()
         self.loop = asyncio.new_event_loop() if through_loop else None
         self.now = 0.0
@@ -221,6 +221,19 @@ class World:
 
     def read(self, process: Process, wanted: Sequence[int]) -> Action:
         return self.start(process, "read", wanted, reading(process.thing, wanted))
+
+    def probe(self, process: Process, key: int) -> None:
+        """A read that is given up where it would change something: what is served now must be recent enough."""
+        action = self.read(process, [key])
+        while not action.is_over and self._only_looks(action.effect):
+            self.step(action)
+        if not action.is_over:
+            with process.acting():
+                action.operation.close()
+            self._over(action)
+
+    def _only_looks(self, effect: Any) -> bool:
+        return isinstance(effect, Do | Fetch) or effect.calls[0].script is scripts.time
 
     def write(self, process: Process, key: int, rolled_back: bool = False) -> Action:
         through = process.thing.strategy.writer is not None
@@ -470,7 +483,7 @@ class World:
             return bool(self.redis.delete(name))
         self.redis.pexpire(name, left)
         if name in NAMES:
-            data = self.redis.get(name)
+            data: Any = self.redis.get(name)
             version, tags, fresh_until, load_time = _HEADER.unpack_from(data)
             head = _HEADER.pack(version, tags, fresh_until - seconds, load_time)
             self.redis.set(name, head + data[_HEADER.size :], keepttl=True)
@@ -518,7 +531,7 @@ def value_of(version: int) -> int | None:
     return None if version % 4 == 3 else version
 
 
-def reading(thing: Cached[int], wanted: Sequence[int]) -> Operation:
+def reading(thing: Cached[Any], wanted: Sequence[int]) -> Operation:
     """As `Cached.get_many`."""
     found, left = thing._from_tier(list(wanted))
     if not left:
@@ -530,7 +543,7 @@ def reading(thing: Cached[int], wanted: Sequence[int]) -> Operation:
     return {**found, **(yield from thing._engine.complete(missing, there))}
 
 
-def forgetting(thing: Cached[int], key: int) -> Operation:
+def forgetting(thing: Cached[Any], key: int) -> Operation:
     yield from thing._engine.forget([thing.name_of(key)])
 
 

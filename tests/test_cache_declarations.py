@@ -177,7 +177,7 @@ def test_one_namespace_for_two_things_is_reported_for_both():
     assert reported().count("'twice' is declared wrongly: another has the same namespace.") == 2
 
 
-async def test_no_use_of_a_wrong_declaration_gets_past(db):
+def test_no_use_of_a_wrong_declaration_gets_past():
     thing = declare(ttl=None)
     uses = [
         lambda: thing.get(1),
@@ -189,6 +189,10 @@ async def test_no_use_of_a_wrong_declaration_gets_past(db):
     for use in uses:
         with pytest.raises(ImproperlyConfigured, match="'wrong' is declared wrongly: it has no time to live"):
             use()
+
+
+async def test_nor_does_an_asynchronous_one():
+    thing = declare(ttl=None)
     for coroutine in (thing.aget(1), thing.aget_many([1]), thing.ainvalidate(1), thing.arefresh(1)):
         with pytest.raises(ImproperlyConfigured, match="it has no time to live"):
             await coroutine

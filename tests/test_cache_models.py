@@ -23,14 +23,14 @@ import asyncio
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from intellicolab.cache.effects import Calls, Fetch, Load, Pop
 from intellicolab.cache.strategies import CacheAside, RefreshAhead, Strategy, WriteThrough
 from intellicolab.redis import keys
 
-from .cache_model import LEASE, NAMES, TTL, World
+from .cache_model import KEYS, LEASE, NAMES, TTL, World
 
 STALE = 30.0
 TIER = (100, 100_000)
@@ -63,6 +63,12 @@ class Machine(RuleBasedStateMachine):
             self.world.quiesce()
         finally:
             self.world.close()
+
+    @invariant()
+    def what_is_served_is_recent_enough(self):
+        for own in self.world.processes:
+            for key in KEYS:
+                self.world.probe(own, key)
 
     def _pick(self, which, *effects):
         fit = [action for action in self.world.actions if not effects or isinstance(action.effect, effects)]

@@ -10,7 +10,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from redis.exceptions import RedisError
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
     from .declaration import Cached
 
 V = TypeVar("V")
+
+# Tokens of the flights that the caller flies, when a loader asks for cached things itself.
+_loading: ContextVar[frozenset[str]] = ContextVar("loading", default=frozenset())
+
+
+class Circular(RuntimeError):
+    """A loader asks for the very value that it loads: it would wait for itself."""
 
 
 @dataclass(slots=True)
@@ -68,6 +77,9 @@ class Crew(Generic[V]):
             answers = yield from self._gateway.ask(Calls([self._claiming(place) for place in places]))
             for place, answer in zip(places, answers, strict=True):
                 claims.sort(place, *answer)
+        except BaseException as error:
+            yield from self._leave(places, error)  # Redis may have granted them all the same
+            raise
         finally:
             for token in {place.token for place in places} - {place.token for place in claims.ours}:
                 flights.land(token)
@@ -100,22 +112,29 @@ class Crew(Generic[V]):
         """
         began = time.monotonic()
         try:
-            values = yield from self.load([place.key for place in places])
+            values = yield from self.load([place.key for place in places], [place.token for place in places])
+            took = time.monotonic() - began
+            storing = self._storings(places, values, took)  # what cannot be encoded is the loader's error, too
         except BaseException as error:
             yield from self._crash(places, error, pause)
             raise
-        took = time.monotonic() - began
         for place in places:
             flights.land(place.token, values[place.key])
         self._statistics.loaded(took)
-        with suppress(Away):
-            yield from self.store(places, values, took)
+        try:
+            with suppress(Away):
+                yield from self._gateway.ask(storing)
+        except BaseException as error:
+            yield from self._leave(places, error)
+            raise
         return values
 
     def store(self, places: list[Place], values: dict[Any, V | None], took: float, writer: bool = False) -> Operation:
         """Store values under their flights' tokens. `took` is the load's time in seconds. Raises Away."""
-        storing = [self._storing(place, values[place.key], took, writer) for place in places]
-        yield from self._gateway.ask(Calls(storing))
+        yield from self._gateway.ask(self._storings(places, values, took, writer))
+
+    def _storings(self, places: list[Place], values: dict[Any, V | None], took: float, writer: bool = False) -> Calls:
+        return Calls([self._storing(place, values[place.key], took, writer) for place in places])
 
     def _storing(self, place: Place, value: V | None, took: float, writer: bool) -> Run:
         fresh, kept = self._thing.lifetime(value)
@@ -132,8 +151,12 @@ class Crew(Generic[V]):
                 flights.crash(place.token, error)
             else:
                 flights.land(place.token)
-        if isinstance(error, GeneratorExit):
-            return  # nobody drives this any more; the lease ends by itself
+        yield from self._leave(places, error, pause)
+
+    def _leave(self, places: list[Place], error: BaseException, pause: float = 0.0) -> Operation[None]:
+        """The holder of these flights goes: nobody shall wait for their leases to end."""
+        if isinstance(error, GeneratorExit | Away):
+            return  # nobody drives this any more, or nobody answers; the leases end by themselves
         with suppress(Away):
             yield from self.release(places, pause)
 
@@ -143,12 +166,26 @@ class Crew(Generic[V]):
         ends = [Run(scripts.release, [place.flight, place.wake], [place.token, *args]) for place in places]
         yield from self._gateway.ask(Calls(ends))
 
-    def load(self, wanted: list[Any]) -> Operation[dict[Any, V | None]]:
-        """From the database, past the cache."""
-        return (yield Load(lambda: self._thing.load(wanted))) if wanted else {}
+    def load(self, wanted: list[Any], tokens: Sequence[str] = ()) -> Operation[dict[Any, V | None]]:
+        """From the database, past the cache; `tokens` are those of the flights that it is for."""
+        return (yield Load(partial(self._loaded, wanted, tokens))) if wanted else {}
+
+    def _loaded(self, wanted: list[Any], tokens: Sequence[str]) -> dict[Any, V | None]:
+        for token in tokens:
+            flights.take_off(token)
+        outer = _loading.set(_loading.get().union(tokens))
+        try:
+            return self._thing.load(wanted)
+        finally:
+            _loading.reset(outer)
 
     def wait(self, place: Place, token: str) -> Operation[Any]:
-        """The value of another's flight, or AGAIN when one has to look. Raises what its loader raised here."""
+        """The value of another's flight, or AGAIN when one has to look.
+
+        Raises what its loader raised in this process, and Circular.
+        """
+        if token in _loading.get():
+            raise Circular(f"The loader of {place.name} asks for what it is loading.")
         future = flights.of(token)
         if future is None:
             future, first = flights.listen(token)
@@ -158,6 +195,8 @@ class Crew(Generic[V]):
         try:
             return (yield Wait(future, self._thing.lease))
         except TimeoutError:
+            if future.done() and isinstance(future.exception(), TimeoutError):
+                raise  # the loader's own
             return AGAIN
 
     def _listen(self, place: Place, token: str) -> Operation[None]:

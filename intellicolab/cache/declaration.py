@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, Union
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections, transaction
 
 from intellicolab.redis import keys
 from intellicolab.redis.codec import JSON, Codec
@@ -132,11 +132,10 @@ class Cached(Generic[V]):
             self._buffered.set(self._key_of(arguments), value)
             return value
         place = self.place(self._key_of(arguments))
-        if self.strategy.writer is None:
-            claimed = drive(self._engine.claim_write(place))
-        else:
-            value, claimed = self._write(place, arguments, value)
-        after_commit(partial(self._put, place, value, claimed))
+        if self.strategy.writer is not None:
+            return self._write(place, arguments, value)
+        self.codec.encode(value)  # or nothing is claimed
+        after_commit(partial(self._put, place, value, drive(self._engine.claim_write(place))))
         return value
 
     def add(self, *arguments: Any, amount: int = 1) -> None:
@@ -161,7 +160,10 @@ class Cached(Generic[V]):
         after_commit(lambda: drive(self._engine.restamp(tag)))
 
     def refresh(self, *arguments: Any) -> V | None:
-        """Load and store now, however fresh the value is."""
+        """Load and store now, however fresh the value is; inside a transaction, store only after its commit."""
+        if _here.connection.in_atomic_block:
+            transaction.on_commit(partial(self.refresh, *arguments))
+            return self.loader(*arguments)
         return drive(self._engine.refresh(self._key_of(arguments)))
 
     # --- Async -----------------------------------------------------------------------------------------------------
@@ -298,20 +300,26 @@ class Cached(Generic[V]):
                 found[key] = value
         return found, [key for key in wanted if key not in found]
 
-    def _write(self, place: Place, arguments: tuple[Any, ...], value: V) -> tuple[V, bool]:
-        """(the value as it was written, whether the flight is claimed). Before this commits, nothing is cached."""
+    def _write(self, place: Place, arguments: tuple[Any, ...], value: V) -> V:
+        """The value as it was written. Before the transaction commits, nothing is cached."""
         assert self.strategy.writer is not None
         claimed = False
         try:
             with transaction.atomic():
                 value = self.strategy.writer(*arguments, value)
+                self.codec.encode(value)  # what cannot be cached is not committed either
                 # After the row was written: from here to the commit, who writes it next waits for its lock.
                 claimed = drive(self._engine.claim_write(place))
-        except BaseException:
+                transaction.on_commit(partial(self._put, place, value, claimed))
+        except IntegrityError:  # of a deferred constraint, if at the commit
             if claimed:
                 drive(self._engine.give_up(place))
             raise
-        return value, claimed
+        except BaseException:  # a connection lost at the commit does not say whether it was made
+            if claimed:
+                drive(self._engine.forget([place.name]))
+            raise
+        return value
 
     def _put(self, place: Place, value: V, claimed: bool) -> None:
         """After the commit: readers get the new value, or load it where Redis did not take the claim."""

@@ -24,6 +24,9 @@ R = TypeVar("R")
 MAX_AT_ONCE = 64
 # Seconds of one BLPOP: shorter than a client's read timeout, so that a server that hangs is told from one that waits.
 POP_SECONDS = 1.0
+# Seconds that a thread waits for a load to begin. An event loop's load waits for one of the worker threads; when all of
+# them wait for it in turn, none is left to do it.
+START_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class Pop:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The result of a future of this process. Raises TimeoutError, or what the future raises."""
+    """The result of a flight's future. Raises TimeoutError, in a thread also when its load does not even begin, or what
+    the future raises."""
 
     future: "Future[Any]"
     seconds: float
@@ -151,7 +155,12 @@ def _pop(effect: Pop) -> None:
 
 
 def _wait(effect: Wait) -> Any:
-    return effect.future.result(effect.seconds)
+    try:
+        return effect.future.result(min(START_SECONDS, effect.seconds))
+    except TimeoutError:
+        if not effect.future.running():
+            raise
+        return effect.future.result(effect.seconds)
 
 
 def _load(effect: Load) -> Any:

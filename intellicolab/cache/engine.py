@@ -97,46 +97,56 @@ class Engine(Generic[V]):
         if not places:
             return
         claims = yield from self._crew.claim(places)
-        if claims.ours:
-            yield from self._fly(claims, found)
-        yield from self._bypass([place.key for place in claims.writing], found)
-        for place, token in claims.busy:
-            yield from self._follow(place, token, found, attempts)
-        if claims.changed:
-            found.update((yield from self.read([place.key for place in claims.changed], attempts - 1)))
+        missed = {place.key for place in places}  # but for those that another look or a stale value serves
+        try:
+            yield from self._gather(claims, found, attempts, missed)
+        except Away:
+            missed &= found.keys()  # the others are counted where they are loaded then
+            raise
+        finally:
+            self._missed(len(missed))
 
-    def _fly(self, claims: Claims, found: Found[V]) -> Operation[None]:
+    def _gather(self, claims: Claims, found: Found[V], attempts: int, missed: set[Any]) -> Operation[None]:
+        if claims.ours:
+            yield from self._fly(claims, found, missed)
+        found.update((yield from self._crew.load([place.key for place in claims.writing])))
+        for place, token in claims.busy:
+            yield from self._follow(place, token, found, attempts, missed)
+        again = [place.key for place in claims.changed]
+        if again:
+            missed.difference_update(again)
+            found.update((yield from self.read(again, attempts - 1)))
+
+    def _fly(self, claims: Claims, found: Found[V], missed: set[Any]) -> Operation[None]:
         """Stale values stand in for a loader that fails."""
         try:
-            values = yield from self._crew.fly(claims.ours)
+            found.update((yield from self._crew.fly(claims.ours)))
         except Exception:
             if not all(place.usable for place in claims.ours):
                 raise
-            self._serve_stale(claims.ours, found)
-        else:
-            self._missed(len(values))
-            found.update(values)
+            self._serve_stale(claims.ours, found, missed)
 
-    def _follow(self, place: Place, token: str, found: Found[V], attempts: int) -> Operation[None]:
+    def _follow(self, place: Place, token: str, found: Found[V], attempts: int, missed: set[Any]) -> Operation[None]:
         """Serve the stale value, or wait for the flight's end and take its value or look again."""
         if place.usable:
-            self._serve_stale([place], found)
+            self._serve_stale([place], found, missed)
             return
         self._statistics.coalesced()
         value = yield from self._crew.wait(place, token)
         if value is AGAIN:
+            missed.discard(place.key)
             found.update((yield from self.read([place.key], attempts - 1)))
         else:
-            self._missed(1)
             found[place.key] = value
 
     def _bypass(self, wanted: list[Any], found: Found[V]) -> Operation[None]:
-        """From the database, without storing: Redis is away, or a transaction is changing the value."""
-        found.update((yield from self._crew.load(wanted)))
+        """From the database, without storing: Redis is away."""
         self._missed(len(wanted))
+        found.update((yield from self._crew.load(wanted)))
 
-    def _serve_stale(self, places: list[Place], found: Found[V]) -> None:
+    def _serve_stale(self, places: list[Place], found: Found[V], missed: set[Any]) -> None:
         for place in places:
+            missed.discard(place.key)
             self._statistics.stale()
             found[place.key] = place.value
 

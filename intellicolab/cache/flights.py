@@ -26,6 +26,12 @@ class Flights:
         """The future of a load in this process."""
         return self._loading.get(token)
 
+    def take_off(self, token: str) -> None:
+        """Its load begins; until then it may wait for a thread, which who waits for it may be holding up."""
+        future = self._loading.get(token)
+        if future is not None:
+            future.set_running_or_notify_cancel()
+
     def land(self, token: str, value: Any = AGAIN) -> None:
         """Hand the value to who waits here; by default, that they must look again."""
         future = self._loading.pop(token, None)

@@ -15,6 +15,7 @@ logger = logging.getLogger("intellicolab.cache")
 
 MAX_OWED = 100_000  # names; beyond them the values' time to live has to do
 RETRY_SECONDS = 0.5
+BATCH = 1000  # calls of one round trip: all of them at once could take longer than an answer may
 
 
 def forgetting(value: str) -> Run:
@@ -51,11 +52,12 @@ class Owed:
     def settle(self) -> Operation[None]:
         """Raises RedisError or OSError, and then still owes. Doing one twice does no harm."""
         with self._lock:
-            owed = dict(self._calls)
-        if owed:
-            yield Calls(list(owed.values()))
+            owed = list(self._calls.items())
+        for start in range(0, len(owed), BATCH):
+            batch = owed[start : start + BATCH]
+            yield Calls([call for _, call in batch])
             with self._lock:
-                for name, call in owed.items():
+                for name, call in batch:
                     if self._calls.get(name) is call:  # else it came to be owed again meanwhile
                         del self._calls[name]
 

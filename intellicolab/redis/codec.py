@@ -15,8 +15,9 @@ class CodecError(ValueError):
     """What came from Redis is not what was stored."""
 
 
-# What decoding raises. msgspec's own error is let through: turning it into ours would cost each value of a batch.
-UNREADABLE = (CodecError, msgspec.DecodeError)
+# What decoding raises. msgspec's own error is let through: turning it into ours would cost each value of a batch. It
+# raises Python's own for text that is no UTF-8 and for values nested too deep.
+UNREADABLE = (CodecError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Codec(Protocol[V]):
