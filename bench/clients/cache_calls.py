@@ -74,7 +74,7 @@ def stored() -> list[str]:
     numbers = list(range(MANY))
     one.get_many(numbers)
     django_caches["default"].set_many({str(number): msgspec.to_builtins(profile(number)) for number in numbers})
-    names = [f"bench:raw:{number}" for number in numbers]
+    names = [keys.cached("bench-raw", str(number)) for number in numbers]  # as long as ours
     client(Role.CACHE).mset({name: codec.encode(profile(number)) for number, name in enumerate(names)})
     return names
 
