@@ -1,18 +1,20 @@
 // Tells the server how far one has read: up to the newest message that was seen while the page was visible.
 import { readUpTo } from "./unread.js";
 
-const TOGETHER = 1_000; // ms; scrolling over a hundred messages is one frame
+const BETWEEN = 1_000; // ms; scrolling over a hundred messages is two frames
 
 export class Reader {
   #seen = 0;
   #told = 0;
   #timer = 0;
-  #watch = () => this.look();
+  #stopped = new AbortController();
 
   /** `timeline` says what is in view; `send(frame)` whether it went out. */
   constructor(room, timeline, send) {
     Object.assign(this, { room, timeline, send });
-    document.addEventListener("visibilitychange", this.#watch);
+    const options = { signal: this.#stopped.signal };
+    document.addEventListener("visibilitychange", () => this.look(), options);
+    addEventListener("pagehide", () => this.#tell(), options);
   }
 
   /** Something came, or was scrolled. */
@@ -22,25 +24,30 @@ export class Reader {
       this.#seen = newest;
       readUpTo(this.room, newest);
     }
-    if (this.#seen > this.#told) {
-      this.#timer ||= setTimeout(() => this.#tell(), TOGETHER);
+    if (this.#seen > this.#told && !this.#timer) {
+      this.#tell();
+      this.#timer = setTimeout(() => this.#again(), BETWEEN);
     }
   }
 
-  /** What has not been told yet is told now, after a reconnect too: a frame may have been lost with the connection. */
+  /** After a reconnect: what was told may have been lost with the connection. */
   connected() {
     this.#told = 0;
     this.#tell();
   }
 
   stop() {
-    document.removeEventListener("visibilitychange", this.#watch);
+    this.#stopped.abort();
+    clearTimeout(this.#timer);
+    this.#tell();
+  }
+
+  #again() {
+    this.#timer = 0;
     this.#tell();
   }
 
   #tell() {
-    clearTimeout(this.#timer);
-    this.#timer = 0;
     const number = this.#seen;
     if (number > this.#told && this.send({ type: "room.read", room: this.room, number })) {
       this.#told = number;
