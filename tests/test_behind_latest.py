@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, OperationalError
 
 from intellicolab import threads
-from intellicolab.cache.behind import Row, registry, update_latest
+from intellicolab.cache.behind import Row, registry, update_greatest, update_latest
 from intellicolab.redis.client import Role, aclose, client
 from intellicolab.redis.fence import StaleFence
 
@@ -16,7 +16,7 @@ from . import behind
 from .behind import KEYS, Thing, flush, nothing, table, things, values
 
 __all__ = ["table", "things"]  # fixtures
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("things")]
+pytestmark = [pytest.mark.database, pytest.mark.topology, pytest.mark.usefixtures("things")]
 
 
 @pytest.fixture
@@ -175,6 +175,14 @@ def test_rows_are_found_by_any_lookup_and_gone_ones_passed_over():
     assert update_latest(Thing.objects.all(), changes) == 0  # the stamp is no higher
     assert update_latest(Thing.objects.all(), []) == 0
     assert stored() == {1: 7, 2: 0, 3: 0, 4: 0}
+
+
+def test_a_number_that_only_rises_needs_no_stamp():
+    def write(value):
+        return update_greatest(Thing.objects.all(), [Row({"pk": 1}, {"value": value}, 0)])
+
+    assert [write(value) for value in (5, 3, 5, 7)] == [1, 0, 0, 1]
+    assert stored()[1] == 7
 
 
 def test_many_rows_are_written_in_chunks(django_assert_max_num_queries):

@@ -21,7 +21,7 @@ from . import behind
 from .behind import KEYS, Thing, flush, nothing, table, things, values
 
 __all__ = ["table", "things"]  # fixtures
-pytestmark = [pytest.mark.database, pytest.mark.usefixtures("things")]
+pytestmark = [pytest.mark.database, pytest.mark.topology, pytest.mark.usefixtures("things")]
 
 
 @pytest.fixture
@@ -220,13 +220,14 @@ def test_a_refused_connection_is_told_from_a_lost_answer(redis_server):
 
 def test_a_server_without_memory_takes_nothing_and_nothing_is_lost(buffer):
     state = client(Role.STATE)
-    state.config_set("maxmemory", 1)
+    everywhere = {"target_nodes": "primaries"} if hasattr(state, "get_primaries") else {}
+    state.config_set("maxmemory", 1, **everywhere)
     try:
         buffer.add(1, 5)
         buffer.breaker.succeeded()
         buffer.add_many({1: 1, 2: 1})
     finally:
-        state.config_set("maxmemory", 0)
+        state.config_set("maxmemory", 0, **everywhere)
     assert stored() == {1: 6, 2: 1, 3: 0, 4: 0}
     buffer.breaker.succeeded()
     assert buffer.get_many(KEYS) == stored()

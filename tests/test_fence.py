@@ -13,7 +13,7 @@ from intellicolab.redis.lock import Lock, held
 from .test_lock import child, closed_pools, end_lease, in_other_thread, wait_until
 
 __all__ = ["closed_pools"]  # a fixture that every test here uses
-pytestmark = [pytest.mark.database, pytest.mark.django_db]
+pytestmark = [pytest.mark.topology, pytest.mark.database, pytest.mark.django_db]
 
 
 def number():

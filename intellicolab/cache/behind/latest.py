@@ -43,8 +43,8 @@ class LatestBuffer(Buffer[K], Generic[K, V]):
     """`write` gets a list of entries inside a transaction; `update_latest` does what it must for a model.
 
     `type` is what a value is decoded to. With `merge="max"` the greater number stays, whatever the stamps say; `write`
-    then raises rows and never lowers them (`update_greatest`). A write is not part of the caller's transaction: it
-    stays when that is rolled back.
+    then raises rows and never lowers them (`update_greatest`). A write is not part of the caller's
+    transaction: it stays when that is rolled back.
     """
 
     kind: ClassVar[str] = "latest"
