@@ -60,6 +60,10 @@ def fill(site: Site, browser: Browser, log: Path | None) -> Walk:
     for name, topic in (("Support", "Questions and answers"), (LONG_NAME[:70], LONG_NAME * 2)):
         make_room(alice, name, topic)
     empty = alice.page.url
+    bob.enter("Support")
+    for question in ("Is anybody here?", "The printer is on fire.", "Never mind."):
+        bob.write(question)
+    expect(bob.messages()).to_have_count(3)
     alice.page.goto("/people/")
     alice.page.get_by_role("button", name="Message Bob").click()
     direct = alice.page.url
