@@ -17,6 +17,8 @@ from intellicolab.redis.client import Role, async_client, client
 from intellicolab.redis.scripts import Argument, Script
 from intellicolab.threads import run as run_in_thread
 
+from .shared_reads import SharedReads
+
 R = TypeVar("R")
 
 # Redis calls of one event loop at a time, well below the connections of its pool: more would be refused by the pool,
@@ -171,9 +173,15 @@ def _load(effect: Load) -> Any:
 
 
 async def afetch(names: Sequence[str]) -> list[Any]:
+    if len(names) == 1:
+        return [await SharedReads.here().get(names[0], _aget)]
     async with turn():
-        redis = async_client(Role.CACHE)
-        return [await redis.execute_command("GET", *names)] if len(names) == 1 else await redis.mget(names)
+        return await async_client(Role.CACHE).mget(names)
+
+
+async def _aget(name: str) -> Any:
+    async with turn():
+        return await async_client(Role.CACHE).execute_command("GET", name)
 
 
 async def _afetch(effect: Fetch) -> list[Any]:

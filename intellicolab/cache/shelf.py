@@ -48,22 +48,29 @@ class Shelf(Generic[V]):
             self._abandon_local(tickets)
 
     def sort_plain(self, wanted: list[Any], answers: list[bytes | None], found: Found[V]) -> list[Place]:
-        """For things without tags whose values are fresh as long as they are there: nothing more is done a value."""
-        missing = []
-        decode, hit, plain, size = self._thing.codec.decode, self._statistics.hit, envelope.PLAIN, envelope.SIZE
-        for key, data in zip(wanted, answers, strict=True):
-            if data is None:
-                missing.append(self._thing.place(key))
-                continue
-            try:
-                if not data.startswith(plain):
-                    raise envelope.Damaged
-                found[key] = decode(data[size:])
-                hit()
-            except (envelope.Damaged, *UNREADABLE):
-                self._statistics.error()
-                missing.append(self._thing.place(key).saw(data))
+        """For things without tags whose values are fresh as long as they are there."""
+        present = [(key, data) for key, data in zip(wanted, answers, strict=True) if data is not None]
+        missing = [self._thing.place(key) for key, data in zip(wanted, answers, strict=True) if data is None]
+        try:
+            found.update(self._all_plain(present))
+        except (ValueError, *UNREADABLE):  # then one by one, to find out which
+            missing += [place for key, data in present if (place := self._plain(key, data, found)) is not None]
+        for _ in range(len(wanted) - len(missing)):
+            self._statistics.hit()
         return missing
+
+    def _all_plain(self, present: list[tuple[Any, bytes]]) -> Found[V]:
+        decode, plain, size = self._thing.codec.decode, envelope.PLAIN, envelope.SIZE
+        values = [decode(data[size:]) for _, data in present if data.startswith(plain)]
+        return dict(zip([key for key, _ in present], values, strict=True))
+
+    def _plain(self, key: Any, data: bytes, found: Found[V]) -> Place | None:
+        try:
+            found.update(self._all_plain([(key, data)]))
+        except (ValueError, *UNREADABLE):
+            self._statistics.error()
+            return self._thing.place(key).saw(data)
+        return None
 
     def peek(self, place: Place) -> Operation[None]:
         """Find out what lies there, to have it replaced."""
