@@ -101,9 +101,10 @@ class Process:
         self.flights, self.owed = Flights(), QuietOwed()
         self.thing: Cached[Any] = Cached("modelled", "{key}", world.load, many=world.load_many, **world.options)
         del Cached.declared[-1]
+        self.tier: Any = None
         if self.thing.tier is not None:
-            self.thing.tier = LocalTier(self.thing.tier.prefixes, 100, 100_000, tracker=Unconnected())
-            self.thing.tier.extend(FOR_EVER)
+            self.tier = self.thing.tier = LocalTier(self.thing.tier.prefixes, 100, 100_000, tracker=Unconnected())
+            self.tier.extend(FOR_EVER)
         mine = {
             flights: self.flights,
             owed: self.owed,
@@ -172,7 +173,7 @@ class World:
         self.disturbances = dict.fromkeys(KEYS, 0)
         self._loads: list[int] = []
         self.actions: list[Action] = []
-        self.feed = self._feed() if local else None
+        self.feed: Any = self._feed() if local else None
         self.processes = [Process(self) for _ in range(2)]
 
     def _feed(self) -> Feed:
@@ -427,14 +428,14 @@ class World:
         """What Redis has to say of written keys reaches the process's tier."""
         self._listen()
         for message in process.messages:
-            process.thing.tier.invalidated(name.decode() for name in message or ())
+            process.tier.invalidated(name.decode() for name in message or ())
         process.messages.clear()
         self._in_touch(process)
 
     def lose_tracking(self, process: Process) -> None:
         """The tier's connection breaks, with all that was on its way, and is made anew."""
-        process.thing.tier.lose()
-        process.thing.tier.extend(FOR_EVER)
+        process.tier.lose()
+        process.tier.extend(FOR_EVER)
         self._listen()
         process.messages.clear()
         self._in_touch(process)
@@ -465,7 +466,7 @@ class World:
         if self.feed:
             self._forget_heard(gone)
         for process in self.processes:
-            tier = process.thing.tier
+            tier = process.tier
             for entry in tier._entries.values() if tier else ():
                 entry.expires -= seconds
 

@@ -1,17 +1,18 @@
 """Write-through: the database and the cache change together, or neither does."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, OperationalError, connections, transaction
 
 from accounts.models import User
+from intellicolab import threads as workers
 from intellicolab.cache.declaration import Cached
 from intellicolab.cache.effects import drive
 from intellicolab.cache.envelope import opened
@@ -105,11 +106,14 @@ def test_what_is_committed_is_cached_at_once_and_as_it_was_written(bios, person)
     assert bios.cached.get(person) == "new"
 
 
-async def test_the_asynchronous_form_does_the_same(bios, async_redis):
-    alice = await sync_to_async(User.objects.create_user)("alice@example.org", None, display_name="Alice", bio="old")
-    assert await bios.cached.aset(alice.pk, value="new") == "new"
-    assert await bios.cached.aget(alice.pk) == "new"
-    assert raw(alice.pk) == b'"new"'
+async def test_the_asynchronous_form_does_the_same(bios, make_user, async_redis):
+    try:
+        alice = await workers.run(make_user, "alice", bio="old")
+        assert await bios.cached.aset(alice.pk, value="new") == "new"
+        assert await bios.cached.aget(alice.pk) == "new"
+        assert raw(alice.pk) == b'"new"'
+    finally:
+        await asyncio.to_thread(workers.close)  # with their database connections
 
 
 def test_before_the_commit_the_cache_is_as_it_was(bios, person):

@@ -4,6 +4,7 @@ A flight is known by its token, never by its key: Redis says whose token is vali
 invalidation has overtaken.
 """
 
+import os
 from concurrent.futures import Future
 from typing import Any
 
@@ -15,6 +16,10 @@ class Flights:
     """Safe from any thread: each step is one operation on a dict."""
 
     def __init__(self) -> None:
+        self.start_afresh()
+        os.register_at_fork(after_in_child=self.start_afresh)  # nobody in the child lands what the parent flies
+
+    def start_afresh(self) -> None:
         self._loading: dict[str, Future[Any]] = {}
         self._listening: dict[str, Future[Any]] = {}
 

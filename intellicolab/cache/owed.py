@@ -1,6 +1,7 @@
 """Invalidations that an outage prevented. They are made up for before this process reads the cache again."""
 
 import logging
+import os
 import threading
 from collections.abc import Iterable
 
@@ -33,8 +34,13 @@ class Owed:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._calls: dict[tuple[str, ...], Run] = {}
+        self._unlock()
+        os.register_at_fork(after_in_child=self._unlock)
+
+    def _unlock(self) -> None:
+        """A forked child owes what its parent does, and has neither its thread nor who holds its lock."""
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def __bool__(self) -> bool:
