@@ -311,6 +311,18 @@ def test_a_refused_value_that_is_corrected_meanwhile_is_written(buffer):
     assert not client(Role.STATE).exists(buffer.part("tries"))
 
 
+def test_a_value_that_nobody_can_read_hides_nothing_and_dies(buffer):
+    state = client(Role.STATE)
+    buffer.set(1, 7)
+    buffer.set(2, 7)
+    state.hset(buffer.part("values"), "1", b'5:"text"')
+    assert buffer.get_many([1, 2]) == {2: 7}
+    for _ in range(5):
+        buffer.flush(nothing, force=True)
+    assert stored() == {1: 0, 2: 7, 3: 0, 4: 0}
+    assert buffer.state().dead == 1
+
+
 def test_a_database_that_is_away_blames_no_entry():
     away = [True]
 

@@ -7,6 +7,7 @@ twice, or from a flusher that was paused and has been replaced, changes nothing.
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -200,7 +201,8 @@ class LatestBuffer(Buffer[K], Generic[K, V]):
         for key, payload in zip(wanted, found, strict=True):
             stamp, _, value = (payload or b"0:").partition(b":")
             if payload and int(stamp) > self._ours.get(str(key), 0):
-                waiting[key] = self._decode(value)
+                with suppress(codec.CodecError):  # another version's: the flusher will say so
+                    waiting[key] = self._decode(value)
         return waiting
 
     def _decode(self, value: bytes) -> V:

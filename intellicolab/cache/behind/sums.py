@@ -202,7 +202,7 @@ class SumBuffer(Buffer[K], Generic[K]):
 
     def _pending(self, wanted: Sequence[K]) -> dict[str, list[int]]:
         """The amounts that wait, by batch."""
-        if not self.breaker.ready():
+        if not wanted or not self.breaker.ready():
             return {}
         parts = [self.part(name) for name in ("open", "open-id", "sealed", "amounts")]
         try:

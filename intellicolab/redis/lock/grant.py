@@ -135,8 +135,8 @@ class Grant:
         """Whether it need not be renewed any more: given back, lost, or left behind by an owner that has ended."""
         gone = self.owner.done() if isinstance(self.owner, asyncio.Task) else not self.owner.is_alive()
         if gone:
-            self._end()
-        return self.ended or self.lost
+            self._leave_owner()
+        return gone or self.ended or self.lost
 
     def postpone_renewal(self) -> None:
         """It failed: again soon, but not at once, because a server that is starting has enough to do."""
@@ -163,9 +163,12 @@ class Grant:
         self.ended = True
         if self.timer is not None:
             self.timer.cancel()
+        self._leave_owner()
+        return True
+
+    def _leave_owner(self) -> None:
         if _held.get((self.name, self.owner)) is self:
             del _held[self.name, self.owner]
-        return True
 
     def _released(self, ours: int) -> None:
         if not ours:
