@@ -19,7 +19,7 @@ __all__ = ["table", "things"]  # fixtures
 pytestmark = [pytest.mark.database, pytest.mark.topology, pytest.mark.usefixtures("things")]
 
 QUICK = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
-THOROUGH = settings(QUICK, max_examples=400, stateful_step_count=50)
+THOROUGH = settings(QUICK, max_examples=150, stateful_step_count=50)
 
 STEPS = ("guard", "write", "commit", "hook", "removal")
 SOME_KEY = st.sampled_from(KEYS)
