@@ -21,6 +21,7 @@ from .owed import forgetting, owed, restamping
 from .place import Place
 from .refresher import refresher
 from .shelf import Found, Shelf
+from .tracking import tracker
 
 if TYPE_CHECKING:
     from .declaration import Cached
@@ -208,7 +209,8 @@ class Engine(Generic[V]):
     def restamp(self, tag: str) -> Operation[None]:
         """Invalidate all values that have the tag."""
         yield from self._surely([restamping(tag)])
-        self._drop_local([keys.tag(tag)])
+        for tier in tracker.tiers():  # other things of this process may have the tag
+            tier.invalidated([keys.tag(tag)])
 
     def _surely(self, calls: list[Run]) -> Operation[None]:
         try:
