@@ -165,15 +165,15 @@ def run(name: str, examples: int, steps: int, through_loop: bool = False) -> Non
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_no_reader_sees_what_is_older_than_the_strategy_promises(name):
-    run(name, examples=25, steps=30)
+    run(name, examples=20, steps=30)
 
 
 def test_nor_does_one_of_an_event_loop():
-    run("cache-aside with stale values", examples=15, steps=30, through_loop=True)
+    run("cache-aside with stale values", examples=10, steps=30, through_loop=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("through_loop", [False, True])
 @pytest.mark.parametrize("name", MACHINES)
 def test_in_many_more_orders(name, through_loop):
-    run(name, examples=400, steps=60, through_loop=through_loop)
+    run(name, examples=100, steps=50, through_loop=through_loop)
