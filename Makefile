@@ -8,7 +8,12 @@ SERVER ?= daphne
 # Two cores run the suite in two workers; a larger machine uses what it has.
 WORKERS ?= auto
 
-.PHONY: run test test-all check format lock bench clean
+# The servers that the tests marked `topology` run against again; one that is not installed is passed over, except
+# with REQUIRE_REDIS=1. The first four run all of them, the others what shows that clients get through.
+TOPOLOGIES ?= cluster sentinel redis7 redis8
+DOORS ?= tls acl
+
+.PHONY: run test test-all topologies check format lock bench clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python manage.py serve --host "$(HOST)" --port "$(PORT)" --server "$(SERVER)"
@@ -20,6 +25,14 @@ test: $(VENV)/.dev
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow
 	TEST_DATABASE=postgres $(BIN)/python -m pytest -n $(WORKERS) -m "database and slow"
+	@$(MAKE) --no-print-directory topologies
+
+topologies: $(VENV)/.dev
+	@set -e; for name in $(TOPOLOGIES); do echo "TEST_REDIS=$$name"; \
+		TEST_REDIS=$$name $(BIN)/python -m pytest -q -n $(WORKERS) -m "topology and not slow"; done
+	@set -e; for name in $(DOORS); do echo "TEST_REDIS=$$name"; \
+		TEST_REDIS=$$name $(BIN)/python -m pytest -q -n $(WORKERS) -m "topology and not slow" tests/test_django_client.py \
+			tests/test_layers.py tests/test_lock.py tests/test_redis_parts.py tests/test_sessions.py; done
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
