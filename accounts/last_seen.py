@@ -4,15 +4,20 @@ Most requests follow another one within a minute, so a process notes a person on
 others is exact to the minute.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+
+from django.db import DatabaseError
 
 from intellicolab.cache.behind import Entry, Row, update_latest
 from intellicolab.cache.behind.strategy import WriteBehindLatest
 from intellicolab.cache.declaration import Cached
 
 from .models import User
+
+logger = logging.getLogger("accounts")
 
 TTL = 10 * 60  # seconds
 NOTE_SECONDS = 60.0
@@ -46,14 +51,20 @@ _seen: Cached[int] = Cached(
 
 
 def note(user_id: int) -> None:
-    """This person is here. Once a minute it costs a round trip. Raises DatabaseError without Redis and database."""
+    """This person is here. Once a minute it costs a round trip."""
     if _is_due(user_id):
-        _seen.set(user_id, value=int(time.time()))
+        note_leaving(user_id)
 
 
 def note_leaving(user_id: int) -> None:
-    """This person was here until now: noted however lately they were noted before. Raises as `note`."""
-    _seen.set(user_id, value=int(time.time()))
+    """This person was here until now: noted however lately they were noted before.
+
+    Without Redis and database it costs the note, and not the answer to a request.
+    """
+    try:
+        _seen.set(user_id, value=int(time.time()))
+    except DatabaseError as error:
+        logger.debug("It could not be noted that person %d is here: %s", user_id, error)
 
 
 def of(user_ids: Iterable[int]) -> dict[int, datetime]:

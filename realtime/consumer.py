@@ -61,8 +61,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.outlet.close()
             Hub.here().leave_all(self.outlet)
             if self.user_id is not None:
-                with suppress(DatabaseFault):  # without Redis and database, nobody can be told
-                    await run(last_seen.note_leaving, self.user_id)
+                await run(last_seen.note_leaving, self.user_id)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without Channels' connection clean-up, a thread hop an event: no database is touched on this thread."""
