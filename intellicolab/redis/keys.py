@@ -46,7 +46,7 @@ def cached_prefix(namespace: str) -> str:
 
 
 def flight(value: str) -> str:
-    """Who loads or writes a cached value right now, by the value's own name: a hash of token, tag stamps and waiters."""
+    """Who loads or writes a cached value now, by the value's own name: a hash of token, tag stamps and waiters."""
     return value.replace(":cache:", ":flight:", 1)
 
 
