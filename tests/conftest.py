@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """A test that names `redis_server` kills or pauses it, so it is for the one embedded server."""
     if topology is None:
         return
-    fit = [item for item in items if "redis_server" not in inspect.signature(item.function).parameters]
+    fit = [item for item in items if "redis_server" not in inspect.signature(item.obj).parameters]  # type: ignore[attr-defined]
     config.hook.pytest_deselected(items=[item for item in items if item not in fit])
     items[:] = fit
 

@@ -8,7 +8,7 @@ import redis
 from django.core.exceptions import ImproperlyConfigured
 
 from intellicolab.redis import addresses
-from intellicolab.redis.client import Purpose, Role, async_client, client, close, safe_url
+from intellicolab.redis.client import Purpose, Role, async_client, client, close, primaries, safe_url
 
 
 def test_the_two_roles_are_two_logical_databases():
@@ -40,14 +40,72 @@ async def other_pool():
     return pool
 
 
-@pytest.mark.parametrize("url", ["http://localhost", "redis-sentinel", "", "redis://localhost/0?socket_timeout=x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost",
+        "redis-sentinel",
+        "",
+        "redis://localhost/0?socket_timeout=x",
+        "redis://one,two/0",
+        "redis://:sec#ret@host",
+        "unix://",
+        "redis+sentinel://host",
+        "redis+sentinel://host/team/x",
+        "redis+sentinel://host/team?sentinel_color=blue",
+        "redis+cluster://one,,two",
+        "redis+cluster://one/1",
+        "redis+cluster://one?db=1",
+    ],
+)
 def test_an_address_that_is_none_is_refused_with_the_forms_that_work(url):
-    with pytest.raises(ImproperlyConfigured, match="not a Redis address"):
+    with pytest.raises(
+        ImproperlyConfigured, match=r"not a Redis address.*redis\+sentinel://.*redis\+cluster://"
+    ) as error:
         addresses.parse(url)
+    assert "\n" not in str(error.value)
+    assert "ret@" not in str(error.value)
 
 
-def test_addresses_are_shown_without_their_password():
-    assert safe_url("redis://user:secret@host:6379/1") == "redis://host:6379/1"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:secret@host:6379/1", "redis://host:6379/1"),
+        ("redis://:se/cret@host/1", "redis://host/1"),
+        ("redis://:se?cret@host/1", "redis://…"),
+        ("redis://:se#cret@host/1", "redis://…"),
+        ("unix:///run/r.sock?password=secret", "unix:///run/r.sock"),
+        ("unix:///run/r.sock?password=sec@ret", "unix://…"),
+        (
+            "redis+sentinel://u:secret@a:1,[::1]:2/team/0?sentinel_password=secret",
+            "redis+sentinel://a:1,[::1]:2/team/0",
+        ),
+        ("rediss+cluster://u:secret@a:1,b:2", "rediss+cluster://a:1,b:2"),
+    ],
+)
+def test_addresses_are_shown_without_their_password(url, shown):
+    assert safe_url(url) == shown
+
+
+def test_an_address_names_several_nodes_and_the_sentinels_own_password():
+    address = addresses.parse("redis+sentinel://u:p%40@a,b:26380,[::1]:3/team/2?socket_timeout=3&sentinel_password=q")
+    assert (address.kind, address.service, address.db) == ("sentinel", "team", 2)
+    assert address.nodes == (("a", 26379), ("b", 26380), ("::1", 3))
+    assert address.options == {"username": "u", "password": "p@", "socket_timeout": 3.0, "db": 2}
+    assert address.sentinel_options == {"password": "q"}
+    assert addresses.parse("rediss+cluster://a:1,b").nodes == (("a", 1), ("b", 6379))
+
+
+def test_an_address_hides_its_password_when_it_is_printed():
+    assert "secret" not in repr(addresses.parse("redis+sentinel://:secret@a/team?sentinel_password=secret"))
+
+
+def test_the_primary_of_one_server_is_itself(redis_server):
+    (primary,) = primaries(Role.CACHE)
+    assert primary.name == str(redis_server.socket)
+    client(Role.CACHE).set("k", 1)
+    with primary.client() as own:
+        assert own.get("k") == b"1"
 
 
 def test_a_lost_and_a_made_link_are_logged_once_each(redis_server, caplog):

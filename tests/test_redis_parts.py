@@ -131,9 +131,20 @@ def test_a_good_installation_passes_the_checks():
     assert check_ids(include_deployment_checks=True) == set()
 
 
-def test_one_database_for_both_roles_is_an_error(settings):
-    settings.REDIS_URLS = {"state": "redis://localhost:6379", "cache": "redis://localhost/0"}
-    assert "intellicolab.E002" in check_ids()
+@pytest.mark.parametrize(
+    ("state", "cache", "same"),
+    [
+        ("redis://localhost:6379", "redis://localhost/0", True),
+        ("redis+cluster://a,b", "redis+cluster://b:6379,c", True),
+        ("redis+cluster://a,b", "redis+cluster://c,d", False),
+        ("redis+sentinel://a,b/team", "redis+sentinel://b,c/team/0", True),
+        ("redis+sentinel://a,b/team", "redis+sentinel://a,b/team/1", False),
+        ("redis+sentinel://a,b/team", "redis+sentinel://a,b/cache", False),
+    ],
+)
+def test_one_database_for_both_roles_is_an_error(settings, state, cache, same):
+    settings.REDIS_URLS = {"state": state, "cache": cache}
+    assert ("intellicolab.E002" in check_ids()) is same
 
 
 def test_one_database_under_two_names_is_an_error_when_the_server_is_asked(settings, redis_server):

@@ -89,14 +89,25 @@ def test_hosts_other_than_localhost_must_be_named(client, db, alice):
         ("unix:///run/r.sock?db=2", "unix:///run/r.sock?db=3"),
         ("unix:///run/r.sock?password=p&db=2", "unix:///run/r.sock?password=p&db=3"),
         ("unix:///run/r.sock", "unix:///run/r.sock?db=1"),
+        ("redis+sentinel://:p@a,b:2/team?sentinel_password=q", "redis+sentinel://:p@a,b:2/team/1?sentinel_password=q"),
+        ("rediss+sentinel://a/team/3", "rediss+sentinel://a/team/4"),
     ],
 )
 def test_the_cache_goes_beside_the_state(run_settings, state, cache):
     assert run_settings(REDIS_URL=state)["REDIS_URLS"]["cache"] == cache
 
 
+def test_a_cluster_needs_another_one_for_the_cache(run_settings):
+    with pytest.raises(ImproperlyConfigured, match="REDIS_CACHE_URL must be set"):
+        run_settings(REDIS_URL="redis+cluster://a,b")
+    urls = run_settings(REDIS_URL="redis+cluster://a,b", REDIS_CACHE_URL="redis+cluster://c")["REDIS_URLS"]
+    assert urls == {"state": "redis+cluster://a,b", "cache": "redis+cluster://c"}
+
+
 WRONG = [
     ("REDIS_URL", "garbage"),
+    ("REDIS_URL", "redis+cluster://a/1"),
+    ("REDIS_URL", "redis+sentinel://a"),
     ("REDIS_URL", "http://127.0.0.1"),
     ("REDIS_URL", "redis://127.0.0.1:1/foo"),
     ("REDIS_URL", "redis://127.0.0.1:99999/0"),

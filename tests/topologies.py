@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import redis
 from cryptography import x509
@@ -140,7 +141,7 @@ class Server:
             HOST, self.port.number, socket_timeout=2, retry=Retry(NoBackoff(), 0), decode_responses=True, **self._auth
         )
 
-    def run(self, *command: object) -> object:
+    def run(self, *command: object) -> Any:
         with self.client as client:
             return client.execute_command(*command)
 

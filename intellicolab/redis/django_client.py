@@ -15,6 +15,13 @@ BATCH = 1000  # keys a round trip; a server answers nobody else meanwhile
 
 
 class CacheClient(DefaultClient):
+    def get_client(self, write: bool = True, tried: list[int] | None = None) -> Any:
+        """The shared client of now: django-redis would keep the first one through `client.close()`."""
+        return self.connect()
+
+    def get_client_with_index(self, write: bool = True, tried: list[int] | None = None) -> tuple[Any, int]:
+        return self.connect(), 0
+
     def keys(self, search: str, version: int | None = None, client: Any = None) -> list[str]:
         """The matching keys, in no order. By SCAN: the KEYS command would stop the server for everybody."""
         return list(self.iter_keys(search, itersize=BATCH, version=version, client=client))
