@@ -14,6 +14,7 @@ from django.db import connections, transaction
 from intellicolab.cache import refresher as refreshing
 from intellicolab.cache.declaration import Cached
 from intellicolab.cache.envelope import opened
+from intellicolab.cache.owed import Owed, forgetting
 from intellicolab.cache.strategies import CacheAside, RefreshAhead
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role
@@ -622,6 +623,26 @@ async def test_an_owed_invalidation_is_done_though_nobody_reads_here(cache, sour
     while raw() is not None and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
     assert raw() is None
+
+
+def test_a_process_that_ends_makes_a_last_try(redis_server):
+    """A command that met a server too slow to answer would else leave the old value for its whole time to live."""
+    redis_client(Role.CACHE).set(name(), "old")
+    late = Owed()
+    late.add([forgetting(name())])
+    late.close()
+    assert redis_client(Role.CACHE).get(name()) is None
+
+
+def test_what_a_process_could_not_make_up_for_is_logged_at_its_end(redis_server, caplog):
+    redis_server.kill()
+    late = Owed()
+    late.add([forgetting(name())])
+    late.close()
+    assert "1 invalidations could not be made" in caplog.text
+    redis_server.start()
+    late.close()
+    assert not late
 
 
 # --- Statistics ------------------------------------------------------------------------------------------------------

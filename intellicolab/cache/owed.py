@@ -1,9 +1,11 @@
 """Invalidations that an outage prevented. They are made up for before this process reads the cache again."""
 
+import atexit
 import logging
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 
 from redis.exceptions import RedisError
 
@@ -54,6 +56,7 @@ class Owed:
             if self._calls and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._retry, name="cache-owed", daemon=True)
                 self._thread.start()
+                atexit.register(self.close)
 
     def settle(self) -> Operation[None]:
         """Raises RedisError or OSError, and then still owes. Doing one twice does no harm."""
@@ -66,6 +69,15 @@ class Owed:
                 for name, call in batch:
                     if self._calls.get(name) is call:  # else it came to be owed again meanwhile
                         del self._calls[name]
+
+    def close(self) -> None:
+        """A last try, at the end of the process."""
+        with suppress(RedisError, OSError):
+            drive(self.settle())
+        if self:
+            logger.error(
+                "%d invalidations could not be made; old values live till their time is over", len(self._calls)
+            )
 
     def _retry(self) -> None:
         pause = threading.Event()

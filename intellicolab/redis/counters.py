@@ -1,7 +1,8 @@
 """Counters that cost a request nothing: added up in process, flushed each second as one pipeline.
 
-Each flush goes to the hashes of the minute (kept 24 hours) and of the hour (kept 90 days), and to the totals. What a crash may lose is one second of
-statistics; a Redis outage loses no more, because nothing is sent to a server that does not answer.
+Each flush goes to the hashes of the minute (kept 24 hours) and of the hour (kept 90 days), and to the totals. What a
+crash may lose is one second of statistics; a Redis outage loses no more, because nothing is sent to a server that does
+not answer.
 """
 
 import atexit
