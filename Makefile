@@ -32,7 +32,7 @@ topologies: $(VENV)/.dev
 		TEST_REDIS=$$name $(BIN)/python -m pytest -q -n $(WORKERS) -m "topology and not slow"; done
 	@set -e; for name in $(DOORS); do echo "TEST_REDIS=$$name"; \
 		TEST_REDIS=$$name $(BIN)/python -m pytest -q -n $(WORKERS) -m "topology and not slow" tests/test_django_client.py \
-			tests/test_layers.py tests/test_lock.py tests/test_redis_parts.py tests/test_sessions.py; done
+			tests/test_layers.py tests/test_redis_parts.py tests/test_sessions.py; done
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
