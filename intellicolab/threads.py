@@ -24,9 +24,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_here = threading.local()
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="django")
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="django", initializer=_mark)
+
+
+def _mark() -> None:
+    _here.is_worker = True
+
+
+def is_worker() -> bool:
+    """Whether this is one of the worker threads: who waits here for something that needs one may wait for ever."""
+    return getattr(_here, "is_worker", False)
 
 
 @cache

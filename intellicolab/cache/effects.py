@@ -15,6 +15,7 @@ from redis.exceptions import NoScriptError
 
 from intellicolab.redis.client import Role, async_client, client
 from intellicolab.redis.scripts import Argument, Script
+from intellicolab.threads import is_worker
 from intellicolab.threads import run as run_in_thread
 
 from .shared_reads import SharedReads
@@ -26,8 +27,8 @@ R = TypeVar("R")
 MAX_AT_ONCE = 64
 # Seconds of one BLPOP: shorter than a client's read timeout, so that a server that hangs is told from one that waits.
 POP_SECONDS = 1.0
-# Seconds that a thread waits for a load to begin. An event loop's load waits for one of the worker threads; when all of
-# them wait for it in turn, none is left to do it.
+# Seconds that a worker thread waits for a load to begin. An event loop's load waits for one of these threads; when all
+# of them wait for it in turn, none is left to do it.
 START_SECONDS = 0.05
 
 
@@ -71,8 +72,8 @@ class Pop:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The result of a flight's future. Raises TimeoutError, in a thread also when its load does not even begin, or what
-    the future raises."""
+    """The result of a flight's future. Raises TimeoutError, in a worker thread also when its load does not even begin,
+    or what the future raises."""
 
     future: "Future[Any]"
     seconds: float
@@ -157,6 +158,8 @@ def _pop(effect: Pop) -> None:
 
 
 def _wait(effect: Wait) -> Any:
+    if not is_worker():
+        return effect.future.result(effect.seconds)
     try:
         return effect.future.result(min(START_SECONDS, effect.seconds))
     except TimeoutError:
