@@ -143,3 +143,10 @@ def test_a_write_behind_that_cannot_work_says_why(declare):
         "x4", "{a}:{b}", load, type=str, strategy=WriteBehindLatest(write=print), local=(1, 1)
     ).problems
     assert "cannot have a local tier" in problem
+    lowest = WriteBehindLatest(write=print, merge="min", limit=0)
+    assert declare("x5", "{a}:{b}", load, strategy=lowest).problems == [
+        "write-behind: `merge` must be 'last' or 'max'",
+        "write-behind: `limit` must be a number of entries above 0",
+    ]
+    (problem,) = declare("x6", "{a}:{b}", load, strategy=WriteBehindSum(write=print, limit=-1)).problems
+    assert "`limit` must be a number of entries above 0" in problem

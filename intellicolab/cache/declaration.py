@@ -199,7 +199,10 @@ class Cached(Generic[V]):
 
     async def ainvalidate(self, *arguments: Any) -> None:
         """At once: asynchronous code has no transaction to wait for."""
-        await adrive(self._engine.forget([self.name_of(self._key_of(arguments))]))
+        await self.ainvalidate_many([self._key_of(arguments)])
+
+    async def ainvalidate_many(self, unwanted: Iterable[Any]) -> None:
+        await adrive(self._engine.forget([self.name_of(key) for key in unwanted]))
 
     async def ainvalidate_tag(self, template: str, **arguments: Any) -> None:
         await adrive(self._engine.restamp(self.tag(template, **arguments)))

@@ -7,7 +7,7 @@ reader, who asks the buffer first, never sees an older value than its own.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from intellicolab.cache.strategies import Buffered, Strategy
 from intellicolab.cache.template import compile_template, parser
@@ -18,6 +18,8 @@ from .sums import SumBuffer
 
 if TYPE_CHECKING:
     from intellicolab.cache.declaration import Cached
+
+Merge = Literal["last", "max"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,14 @@ class WriteBehindLatest(Strategy):
 
     name: ClassVar[str] = "write-behind"
     write: Callable[[Sequence[Entry]], object] | None = None
-    merge: Literal["last", "max"] = "last"
+    merge: Merge = "last"
     limit: int = LIMIT
 
     def problems(self) -> list[str]:
-        return [] if callable(self.write) else ["`write` must be the function that writes entries to the database"]
+        found = [] if callable(self.write) else ["`write` must be the function that writes entries to the database"]
+        if self.merge not in get_args(Merge):
+            found.append("`merge` must be 'last' or 'max'")
+        return [*found, *_limit_problems(self.limit)]
 
     def bind(self, thing: "Cached[Any]") -> Buffered:
         return _Latest(thing, self)
@@ -53,10 +58,15 @@ class WriteBehindSum(Strategy):
     limit: int = LIMIT
 
     def problems(self) -> list[str]:
-        return [] if callable(self.write) else ["`write` must be the function that adds amounts to the database"]
+        found = [] if callable(self.write) else ["`write` must be the function that adds amounts to the database"]
+        return [*found, *_limit_problems(self.limit)]
 
     def bind(self, thing: "Cached[Any]") -> Buffered:
         return _Sums(thing, self)
+
+
+def _limit_problems(limit: Any) -> list[str]:
+    return [] if type(limit) is int and limit > 0 else ["`limit` must be a number of entries above 0"]
 
 
 class _Names:
