@@ -203,6 +203,24 @@ async def test_many_are_loaded_with_one_call_and_only_those_that_miss(cache, sou
     assert await cache.get_many([]) == {}
 
 
+async def test_many_hits_cost_one_call(cache, redis_server):
+    many = [f"key-{number}" for number in range(100)]
+    await cache.get_many(many)
+    redis_client(Role.CACHE).config_resetstat()
+    assert await cache.get_many(many) == dict.fromkeys(many)
+    calls = redis_client(Role.CACHE).info("commandstats")
+    assert calls["cmdstat_mget"]["calls"] == 1
+    assert not calls.keys() & {"cmdstat_get", "cmdstat_evalsha"}
+
+
+@pytest.mark.topology
+async def test_several_are_invalidated_together(cache, source):
+    await cache.get_many(["a", "b"])
+    source.rows.update(a="uno", b="due")
+    await cache.invalidate_many(["a", "b"])
+    assert await cache.get_many(["a", "b"]) == {"a": "uno", "b": "due"}
+
+
 @pytest.mark.topology
 async def test_a_value_can_be_set(cache, source):
     await cache.set("a", value="uno")
@@ -725,6 +743,6 @@ def test_an_invalidation_waits_for_the_commit_and_a_rollback_makes_none(thing, s
 
 
 def test_sync_and_async_forms_take_the_same_arguments():
-    for name_ in ("get", "get_many", "set", "invalidate", "invalidate_tag", "refresh"):
+    for name_ in ("get", "get_many", "set", "add", "invalidate", "invalidate_many", "invalidate_tag", "refresh"):
         sync, asynchronous = getattr(Cached, name_), getattr(Cached, f"a{name_}")
         assert list(inspect.signature(sync).parameters) == list(inspect.signature(asynchronous).parameters)

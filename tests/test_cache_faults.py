@@ -23,6 +23,8 @@ from intellicolab.redis.counters import counters, totals
 
 from .cache_model import LEASE, World
 
+pytestmark = pytest.mark.topology
+
 VALUE = keys.cached("things", "a")
 
 
@@ -175,7 +177,8 @@ def test_damaged_bytes_of_any_kind_are_loaded_anew(declare, damaged):
 def test_much_that_is_owed_is_done_in_bounded_batches(monkeypatch):
     monkeypatch.setattr(owing, "BATCH", 10)
     names = [keys.cached("things", number) for number in range(35)]
-    client(Role.CACHE).mset(dict.fromkeys(names, "x"))
+    for name in names:
+        client(Role.CACHE).set(name, "x")
     sizes = []
     operation = owed.settle()
     owed._calls.update({(name,): forgetting(name) for name in names})

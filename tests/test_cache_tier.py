@@ -17,6 +17,8 @@ from intellicolab.cache.tracking import MAX_STALENESS, tracker
 from intellicolab.redis.client import Role, client
 from intellicolab.redis.counters import counters, totals
 
+pytestmark = pytest.mark.topology
+
 SECONDS = 5.0  # the most that a test waits for what takes milliseconds
 
 
@@ -85,7 +87,7 @@ def warm(thing: Cached[str], *wanted: str) -> None:
     assert all(held(thing, key) is not MISSING for key in wanted)
 
 
-def test_a_hit_asks_neither_redis_nor_the_database_and_counts_as_local(thing, rows, counted):
+def test_a_hit_asks_neither_redis_nor_the_database_and_counts_as_local(thing, rows, counted, redis_server):
     warm(thing, "a")
     assert counted() == {"miss": 1, "hit": 1}
     commands = client(Role.CACHE).info("commandstats")

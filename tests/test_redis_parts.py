@@ -13,10 +13,11 @@ from django.core.cache import cache, caches
 from django.core.checks import run_checks
 
 from intellicolab import checks
+from intellicolab.cache import checks as cache_checks
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role, async_client, client, close
 from intellicolab.redis.codec import CodecError, JSONSerializer, decode, encode
-from intellicolab.redis.counters import Counters, minute, totals
+from intellicolab.redis.counters import Counters, hour, minute, totals
 from intellicolab.redis.embedded import EmbeddedServer
 from intellicolab.redis.scripts import Script
 
@@ -93,7 +94,18 @@ def test_counters_reach_the_minute_and_the_totals_with_a_ttl():
     assert totals("limit") == {"refused": 1}
     state = client(Role.STATE)
     ttl = max(state.ttl(keys.counters_minute("cache", now)), state.ttl(keys.counters_minute("cache", now + 1)))
-    assert 0 < ttl <= keys.COUNTERS_MINUTE_TTL
+    assert 0 < ttl <= keys.COUNTERS_MINUTE_TTL == 24 * 3600
+
+
+def test_counters_reach_the_hour_for_ninety_days():
+    counted = Counters()
+    counted.add("cache", "profile:hit", 3)
+    now = int(time.time() // 3600)
+    counted.stop()
+    assert {"profile:hit": 3} in [hour("cache", now), hour("cache", now + 1)]
+    state = client(Role.STATE)
+    ttl = max(state.ttl(keys.counters_hour("cache", now)), state.ttl(keys.counters_hour("cache", now + 1)))
+    assert keys.COUNTERS_HOUR_TTL - 60 < ttl <= keys.COUNTERS_HOUR_TTL == 90 * 24 * 3600
 
 
 def test_counters_outlive_an_outage(redis_server):
@@ -163,7 +175,8 @@ def test_one_database_under_two_names_is_an_error_when_the_server_is_asked(setti
 
 def test_every_check_is_documented():
     documented = set(re.findall(r"`intellicolab\.([EW]\d+)`", (ROOT / "docs" / "deployment.md").read_text()))
-    assert documented == set(re.findall(r'id="intellicolab\.([EW]\d+)"', inspect.getsource(checks)))
+    source = inspect.getsource(checks) + inspect.getsource(cache_checks)
+    assert documented == set(re.findall(r'id="intellicolab\.([EW]\d+)"', source))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from intellicolab.cache.strategies import WriteThrough
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role, client
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.topology, pytest.mark.database, pytest.mark.django_db(transaction=True)]
 SOON = 5.0  # seconds
 
 
