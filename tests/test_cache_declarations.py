@@ -1,5 +1,7 @@
 """Declarations that cannot work are found at start, all together, and refuse to be used."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +14,24 @@ from django.db import transaction
 from intellicolab.cache.checks import declarations
 from intellicolab.cache.declaration import Cached
 from intellicolab.cache.strategies import CacheAside, RefreshAhead, Strategy, WriteThrough
+
+from .site import ROOT
+
+DECLARED = """
+import importlib, os, pkgutil
+os.environ["DJANGO_SETTINGS_MODULE"] = "intellicolab.settings"
+import django
+django.setup()
+from intellicolab.cache.behind import registry
+from intellicolab.cache.declaration import Cached
+def names():
+    return sorted(thing.namespace for thing in Cached.declared), sorted(registry)
+print(names())
+for package in ("intellicolab", "accounts", "ratelimit", "realtime"):
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        importlib.import_module(module.name)
+print(names())
+"""
 
 
 def load(key: int) -> str:
@@ -210,6 +230,14 @@ def test_nor_does_one_inside_a_transaction():
 def test_the_applications_own_declarations_are_sound():
     assert Cached.declared
     assert declarations() == []
+
+
+def test_all_is_declared_as_soon_as_django_is_set_up():
+    """Or the check at the start would pass over a declaration, and the worker over a buffer."""
+    run = subprocess.run([sys.executable, "-c", DECLARED], cwd=ROOT, capture_output=True, text=True, check=True)
+    early, all_of_them = run.stdout.splitlines()
+    assert "profile" in early
+    assert early == all_of_them
 
 
 def test_a_tag_takes_exactly_its_own_arguments():
