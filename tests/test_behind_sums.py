@@ -7,12 +7,13 @@ import time
 
 import pytest
 from django.db import DatabaseError, OperationalError
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from intellicolab import threads
 from intellicolab.cache.behind import add_sums
 from intellicolab.cache.behind.flusher import Flusher
-from intellicolab.cache.behind.sums import was_refused
+from intellicolab.cache.behind.sums import _add, _Adding, was_refused
+from intellicolab.cache.behind.unanswered import Unanswered
 from intellicolab.cache.models import FlushedBatch
 from intellicolab.redis.client import Role, aclose, client
 from intellicolab.redis.fence import StaleFence
@@ -150,8 +151,6 @@ def test_a_guard_that_refuses_keeps_the_batch(buffer):
 
 
 def test_an_operation_that_is_sent_twice_counts_once(buffer):
-    from intellicolab.cache.behind.sums import _add, _Adding
-
     adding = _Adding(buffer, {1: 5})
     for expected in (b"ok", b"again"):
         assert _add(client(Role.STATE), adding.keys, adding.arguments)[0] == expected
@@ -170,7 +169,7 @@ def test_without_redis_an_addition_goes_to_the_database(buffer, redis_server):
     assert buffer.get_many([1]) == {1: 2}  # as much as can be known
     redis_server.start()
     buffer.breaker.succeeded()
-    buffer.owed.settle()
+    buffer.unanswered.settle()
     assert buffer.get_many([1]) == {1: 7}
     flush(buffer)
     assert stored()[1] == 7
@@ -197,11 +196,11 @@ def test_an_addition_without_an_answer_is_sent_again_and_counts_once(buffer, red
     redis_server.pause()
     try:
         buffer.add(1, 5)  # it lies in the socket, and will run when the server goes on
-        assert len(buffer.owed) == 1
+        assert len(buffer.unanswered) == 1
         buffer.add(1, 2)  # and nobody waits for the server again: directly
     finally:
         redis_server.resume()
-    wait_until(lambda: not len(buffer.owed))
+    wait_until(lambda: not len(buffer.unanswered))
     buffer.breaker.succeeded()
     assert buffer.get_many([1]) == {1: 8}
     flush(buffer)
@@ -215,7 +214,38 @@ def test_a_refused_connection_is_told_from_a_lost_answer(redis_server):
     assert was_refused(refused.value)
     assert was_refused(ResponseError("OOM command not allowed"))
     assert not was_refused(ConnectionError("Connection closed by server."))
+    assert was_refused(TimeoutError("Timeout connecting to server"))
     assert not was_refused(TimeoutError("Timeout reading from socket"))
+
+
+def test_an_operation_whose_id_the_server_has_forgotten_is_given_up_and_the_log_says_so(caplog):
+    sent = []
+    calls = Unanswered("visits", known=0.0)
+    calls.add("first", lambda: sent.append(1))
+    calls.settle()
+    assert not sent
+    assert not len(calls)
+    assert "is given up" in caplog.text
+
+
+def test_what_the_declaration_refuses_keeps_no_other_operation_waiting(caplog):
+    sent = []
+    calls = Unanswered("visits", known=60.0)
+    calls.add("bad", lambda: 1 / 0)
+    calls.add("good", lambda: sent.append(1))
+    calls.settle()
+    assert sent == [1]
+    assert not len(calls)
+    assert "was refused and is given up" in caplog.text
+
+
+def test_an_addition_that_comes_back_from_redis_is_written_once_though_its_commit_had_no_answer():
+    full = behind.sums(limit=1)
+    full.add(1)
+    adding = _Adding(full, {2: 5})
+    for _ in range(2):  # as after a commit whose answer was lost
+        adding._send_again()
+    assert stored()[2] == 5
 
 
 def test_a_server_without_memory_takes_nothing_and_nothing_is_lost(buffer):

@@ -11,21 +11,22 @@ from functools import partial
 from typing import Any, ClassVar, Generic
 
 from django.db import transaction
-from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, ResponseError, TimeoutError
 
 from intellicolab import threads
 from intellicolab.cache.models import FlushedBatch
-from intellicolab.redis import codec
+from intellicolab.redis import codec, keys
 from intellicolab.redis.client import Role, async_client, client
 from intellicolab.redis.scripts import Argument
 
 from .buffer import BATCH, LIMIT, MAX_DEAD, MAX_TRIES, NOT_THE_ENTRY, Buffer, Guard, K, load, reason_of, unguarded
 from .clock import Clock
-from .owed import Owed
+from .unanswered import Unanswered
 
 logger = logging.getLogger("intellicolab.cache")
 
 BATCHES_A_FLUSH = 10
+FATE_KNOWN = keys.BEHIND_OPERATIONS_TTL - 30  # seconds: no call takes that long to reach the server
 MAX_READS = 10  # a reader that meets a commit reads again; a flusher commits a few times a second
 
 _add, _take, _done, _fail = load("sum_add"), load("sum_take"), load("sum_done"), load("sum_fail")
@@ -55,7 +56,7 @@ class SumBuffer(Buffer[K], Generic[K]):
     ) -> None:
         super().__init__(namespace, key=key, limit=limit, batch=batch, flushed=flushed)
         self.clock = Clock()
-        self.owed = Owed(f"Write-behind {namespace}")
+        self.unanswered = Unanswered(f"Write-behind {namespace}", FATE_KNOWN)
         self._write = write
         self._load = load
 
@@ -111,9 +112,9 @@ class SumBuffer(Buffer[K], Generic[K]):
 
     def flush(self, guard: Guard, force: bool = False) -> bool:
         """See `Buffer.flush`."""
-        self.owed.settle()
+        self.unanswered.settle()
         state = client(Role.STATE)
-        _add(state, self.adding_keys(), ["", "", self.batch, self.limit, 1])
+        _add(state, self.adding_keys(), ["", "", self.batch, self.limit, 1, keys.BEHIND_OPERATIONS_TTL])
         found = _take(state, [self.part("sealed"), self.part("batches")], [BATCHES_A_FLUSH, int(force)])
         for batch, contents in zip(found[::2], found[1::2], strict=True):
             self._settle(batch.decode(), contents, guard)
@@ -196,9 +197,9 @@ class SumBuffer(Buffer[K], Generic[K]):
         fate = "given up: it lies among the dead" if tries < 0 else f"try {tries}"
         logger.error("Write-behind %s: the database refuses %s (%s): %s", self.namespace, key, fate, error)
 
-    def write_directly(self, amounts: Mapping[K, int]) -> None:
-        """Add to the database now, past the buffer. Raises DatabaseError."""
-        self._apply(self.new_id(), amounts, unguarded)
+    def write_directly(self, amounts: Mapping[K, int], batch: str = "") -> None:
+        """Add to the database now, past the buffer; once for each id. Raises DatabaseError."""
+        self._apply(batch or self.new_id(), amounts, unguarded)
 
     def _pending(self, wanted: Sequence[K]) -> dict[str, list[int]]:
         """The amounts that wait, by batch."""
@@ -231,7 +232,9 @@ class _Adding(Generic[K]):
         pairs: list[Argument] = []
         for key, amount in amounts.items():
             pairs += [str(key), int(amount)]
-        self.arguments: list[Argument] = [self._operation, buffer.new_id(), buffer.batch, buffer.limit, 0, *pairs]
+        about: list[Argument] = [buffer.new_id(), buffer.batch, buffer.limit, 0, keys.BEHIND_OPERATIONS_TTL]
+        self.arguments: list[Argument] = [self._operation, *about, *pairs]
+        self._direct = buffer.new_id()  # one for all tries: a commit whose answer was lost is not made again
         self._amounts = dict(amounts)
         self.goes_on = buffer.breaker.ready()
         self.is_direct = not self.goes_on
@@ -246,7 +249,7 @@ class _Adding(Generic[K]):
         self._buffer.breaker.failed(error)
         self.is_direct = was_refused(error)
         if not self.is_direct:  # it may have been added: only Redis can say so
-            self._buffer.owed.add(self._operation, self._send_again)
+            self._buffer.unanswered.add(self._operation, self._send_again)
 
     def _send_again(self) -> None:
         try:
@@ -254,11 +257,11 @@ class _Adding(Generic[K]):
         except ResponseError:  # it was not done before, and was not done now
             status = b"full"
         if status == b"full":
-            self._buffer.write_directly(self._amounts)
+            self._buffer.write_directly(self._amounts, self._direct)
 
 
 def was_refused(error: Exception) -> bool:
     """Whether the command surely did not run: the server said so, or there was no connection to send it over."""
     if isinstance(error, ResponseError | BusyLoadingError):
         return True
-    return isinstance(error, ConnectionError) and " connecting to " in str(error)
+    return isinstance(error, ConnectionError | TimeoutError) and " connecting to " in str(error)

@@ -3,6 +3,7 @@
 import atexit
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from django.db import DatabaseError, connections
@@ -11,16 +12,20 @@ from redis.exceptions import RedisError
 logger = logging.getLogger("intellicolab.cache")
 
 RETRY_SECONDS = 1.0
-MAX_OWED = 1000  # the breaker lets few calls run into a server that hangs, so this many means something else
+MAX_WAITING = 1000  # the breaker lets few calls run into a server that hangs, so this many means something else
 
 
-class Owed:
-    """Calls by their operation's id; a thread tries them until none is left. Lost with the process, and then logged."""
+class Unanswered:
+    """Calls by their operation's id; a thread tries them until none is left. Lost with the process, and then logged.
 
-    def __init__(self, name: str) -> None:
+    A call is given up after `known` seconds: the server has forgotten the id then, and would do the same once more.
+    """
+
+    def __init__(self, name: str, known: float) -> None:
         self._name = name
+        self._known = known
         self._lock = threading.Lock()
-        self._calls: dict[str, Callable[[], object]] = {}
+        self._calls: dict[str, tuple[float, Callable[[], object]]] = {}  # with when each is given up (monotonic)
         self._thread: threading.Thread | None = None
         self._settling = threading.Lock()
         self._stop = threading.Event()
@@ -31,23 +36,28 @@ class Owed:
     def add(self, operation: str, call: Callable[[], object]) -> None:
         """`call` raises RedisError or OSError as long as its fate is unknown."""
         with self._lock:
-            if len(self._calls) >= MAX_OWED:
-                logger.error("%s: more than %d writes without an answer; one is given up", self._name, MAX_OWED)
+            if len(self._calls) >= MAX_WAITING:
+                logger.error("%s: more than %d writes without an answer; one is given up", self._name, MAX_WAITING)
                 return
-            self._calls[operation] = call
+            self._calls[operation] = (time.monotonic() + self._known, call)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="behind-owed", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="behind-unanswered", daemon=True)
                 self._thread.start()
                 atexit.register(self.close)
 
     def settle(self) -> None:
         """Try each once, as long as Redis answers."""
         with self._settling:  # two at once would both do what Redis sends back for the database to take
-            for operation, call in list(self._calls.items()):
+            for operation, (until, call) in list(self._calls.items()):
                 try:
-                    call()
+                    if time.monotonic() < until:
+                        call()
+                    else:
+                        logger.error("%s: a write had no answer for %d s and is given up", self._name, self._known)
                 except (RedisError, OSError, DatabaseError):
                     return
+                except Exception:  # the declaration's own code: what it refuses must not keep the others for ever
+                    logger.exception("%s: a write without an answer was refused and is given up", self._name)
                 with self._lock:
                     self._calls.pop(operation, None)
 
