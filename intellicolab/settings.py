@@ -271,7 +271,7 @@ REDIS_URLS = {
 }
 
 _CACHE = {
-    "BACKEND": "django_redis.cache.RedisCache",
+    "BACKEND": "intellicolab.redis.django_cache.Cache",
     "OPTIONS": {
         "CLIENT_CLASS": "intellicolab.redis.django_client.CacheClient",
         "CONNECTION_FACTORY": "intellicolab.redis.factory.RoleConnectionFactory",

@@ -1,5 +1,6 @@
 """django-redis' whole interface on our client; runs again on a Cluster, where its own client fails."""
 
+import asyncio
 import datetime
 
 import pytest
@@ -126,3 +127,10 @@ async def test_the_async_methods_work(cache):
     assert await cache.aget("k") == 1
     await cache.aset_many(MANY, 60)
     assert await cache.aget_many(MANY) == MANY
+
+
+async def test_asynchronous_counters_lose_nothing_and_keep_their_lifetime(cache):
+    await cache.aset("n", 0, 60)
+    await asyncio.gather(*(cache.aincr("n", 2) for _ in range(20)), *(cache.adecr("n") for _ in range(20)))
+    assert await cache.aget("n") == 20
+    assert 0 < cache.ttl("n") <= 60
