@@ -5,7 +5,6 @@ or whose entry was lost, comes onto it with its next request.
 """
 
 import logging
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,16 +15,16 @@ from intellicolab.redis.client import Role, client
 
 from . import sessions
 from .browsers import UNKNOWN, described
+from .noted import Noted
 from .sessions import SessionUnavailable, outages_told
 
 logger = logging.getLogger("accounts")
 
 NOTE_SECONDS = 60  # "last active" is exact to this, so that use costs no write a request
 MAX_SESSIONS = 100  # a person; one more ends the one that was used least recently
-REMEMBERED = 10_000  # sessions that this process has noted of late
 
 _touch = scripts.load(Path(__file__).parent, "touch_device")
-_noted: dict[str, float] = {}
+_noted = Noted(NOTE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def end_all(user_id: int, keep: str | None = None) -> int:
 
 def touch(user_id: int, session: str, user_agent: str, address: str) -> None:
     """Note that a signed-in session (hash) is in use. An outage is passed over: it costs a note, not the answer."""
-    if _fresh(session):
+    if not _noted.is_due(session):
         return
     try:
         with outages_told():
@@ -78,17 +77,6 @@ def touch(user_id: int, session: str, user_agent: str, address: str) -> None:
             _end_oldest(user_id, session)
     except SessionUnavailable as error:
         logger.debug("The use of a session could not be noted: %s", error)
-
-
-def _fresh(session: str) -> bool:
-    """Whether this process noted the session within NOTE_SECONDS; if not, it is about to."""
-    now = time.monotonic()
-    if now - _noted.get(session, -NOTE_SECONDS) < NOTE_SECONDS:
-        return True
-    if len(_noted) >= REMEMBERED:
-        _noted.clear()  # costs one call a session in use, which writes nothing
-    _noted[session] = now
-    return False
 
 
 def _note(user_id: int, session: str, user_agent: str, address: str) -> int:

@@ -16,14 +16,14 @@ from intellicolab.cache.behind.strategy import WriteBehindLatest
 from intellicolab.cache.declaration import Cached
 
 from .models import User
+from .noted import Noted
 
 logger = logging.getLogger("accounts")
 
 TTL = 10 * 60  # seconds
 NOTE_SECONDS = 60.0
-REMEMBERED = 10_000  # people whom this process has noted of late
 
-_noted: dict[int, float] = {}
+_noted = Noted(NOTE_SECONDS)
 
 
 def _load(user_id: int) -> int | None:
@@ -52,7 +52,7 @@ _seen: Cached[int] = Cached(
 
 def note(user_id: int) -> None:
     """This person is here. Once a minute it costs a round trip."""
-    if _is_due(user_id):
+    if _noted.is_due(user_id):
         note_leaving(user_id)
 
 
@@ -71,16 +71,6 @@ def of(user_ids: Iterable[int]) -> dict[int, datetime]:
     """When these people were last here, to the minute (UTC); who never was is left out."""
     found = _seen.get_many(user_ids)
     return {user_id: _moment(seconds - seconds % 60) for user_id, seconds in found.items() if seconds is not None}
-
-
-def _is_due(user_id: int) -> bool:
-    now = time.monotonic()
-    if now - _noted.get(user_id, -NOTE_SECONDS) < NOTE_SECONDS:
-        return False
-    if len(_noted) >= REMEMBERED:
-        _noted.clear()  # costs one write a person who is here
-    _noted[user_id] = now
-    return True
 
 
 def _moment(seconds: int) -> datetime:
