@@ -1,9 +1,12 @@
 """The rules of the house that a machine can check."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+from .topologies import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -78,3 +81,12 @@ def test_no_pickle_and_no_keys_command():
         assert "import pickle" not in text, path
         assert '.keys("*' not in text, path
         assert "KEYS *" not in text, path
+
+
+def test_ci_runs_the_marked_tests_against_every_kind_of_server():
+    makefile = (ROOT / "Makefile").read_text()
+    named = " ".join(re.findall(r"^(?:TOPOLOGIES|DOORS) \?= (.+)$", makefile, flags=re.MULTILINE)).split()
+    assert sorted(named) == sorted(KINDS)
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "export REQUIRE_REDIS=1" in ci  # else a server that is not found would be passed over
+    assert {"make check", "make test", "make test-all"} <= set(ci.splitlines())
