@@ -174,6 +174,18 @@ def test_drain_says_what_it_could_not_write():
     assert values("value")[1] == 7
 
 
+def test_drain_drops_what_was_refused_when_told_to(capsys):
+    buffer = behind.latest()
+    buffer.set(2, -1)
+    with pytest.raises(CommandError):
+        call_command("drain")
+    assert buffer.state().dead == 1
+    call_command("drain", drop_refused=True)
+    assert "Dropped. things: 2 = -1 was refused" in capsys.readouterr().out
+    assert buffer.state().dead == 0
+    call_command("drain")
+
+
 def test_drain_says_why_when_the_database_takes_nothing():
     def write(entries):
         raise OperationalError("it is read-only")

@@ -35,7 +35,8 @@ class BufferRow:
             found.append(f"Write-behind {state.namespace}: {share} places are taken; beyond them writes are slow.")
         if state.dead:
             found.append(
-                f"Write-behind {state.namespace}: the database refused {state.dead:,} for good; the log says why."
+                f"Write-behind {state.namespace}: the database refused {state.dead:,} for good. `manage.py drain` says "
+                "why; with --drop-refused it drops them."
             )
         return found
 

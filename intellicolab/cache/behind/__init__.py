@@ -5,7 +5,7 @@ and `add_sums` write batches of them to a model; `Flusher` is the worker's servi
 """
 
 from .buffer import Buffer, BufferState, DeadEntry, registry
-from .flusher import Flusher, drain
+from .flusher import Flusher, drain, take_dead
 from .latest import Entry, LatestBuffer
 from .rows import Row, add_sums, update_greatest, update_latest
 from .sums import SumBuffer
@@ -23,6 +23,7 @@ __all__ = [
     "drain",
     "registry",
     "states",
+    "take_dead",
     "update_greatest",
     "update_latest",
 ]

@@ -134,9 +134,12 @@ class Buffer(ABC, Generic[K]):
         found: Any = client(Role.STATE).hgetall(self.part("dead"))
         return [self._dead_entry(key.decode(), value) for key, value in found.items()]
 
-    def forget_dead(self) -> None:
-        """Drop what the database refused. Raises RedisError."""
-        client(Role.STATE).delete(self.part("dead"))
+    def take_dead(self) -> list[DeadEntry]:
+        """As `dead`, and drop them: nothing else would ever, and the dashboard goes on telling of them. RedisError."""
+        found: Any = client(Role.STATE).hgetall(self.part("dead"))
+        if found:  # no others: one that is buried meanwhile has not been told
+            client(Role.STATE).hdel(self.part("dead"), *found)
+        return [self._dead_entry(key.decode(), value) for key, value in found.items()]
 
     def part(self, name: str) -> str:
         return keys.behind(self.namespace, name)

@@ -16,7 +16,7 @@ from intellicolab.cache.models import Fence, FlushedBatch
 from intellicolab.redis.fence import StaleFence
 from intellicolab.redis.lock import Grant, Lock, LockError, LockLost, LockTimeout
 
-from .buffer import Buffer, registry
+from .buffer import Buffer, DeadEntry, registry
 
 logger = logging.getLogger("intellicolab.cache")
 
@@ -159,8 +159,13 @@ def _left(problem: Exception | None) -> list[str]:
 
 
 def _dead() -> list[str]:
-    return [
-        f"{buffer.namespace}: {entry.key} = {entry.value} was refused: {entry.reason}"
-        for buffer in registry.values()
-        for entry in buffer.dead()
-    ]
+    return [_refused(buffer, entry) for buffer in registry.values() for entry in buffer.dead()]
+
+
+def take_dead() -> list[str]:
+    """What the database refused for good, a line each; it is dropped. Raises RedisError."""
+    return [_refused(buffer, entry) for buffer in registry.values() for entry in buffer.take_dead()]
+
+
+def _refused(buffer: Buffer, entry: DeadEntry) -> str:
+    return f"{buffer.namespace}: {entry.key} = {entry.value} was refused: {entry.reason}"
