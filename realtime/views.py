@@ -138,9 +138,12 @@ def room(request: HttpRequest, room_id: int) -> HttpResponse:
 @require_GET
 @chat_page
 def room_read(request: HttpRequest, room_id: int) -> HttpResponse:
-    """The picture that a page without JavaScript asks for: it was opened, so what it shows is read."""
+    """The picture that a page without JavaScript asks for: it was opened, so what it shows is read.
+
+    A link on another site must not do that in the reader's name; browsers say where a request comes from.
+    """
     upto = _whole(request.GET.get("upto", ""))
-    if upto:
+    if upto and request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin":
         services.mark_read(person(request).pk, room_id, upto)
     return HttpResponse(status=204)
 

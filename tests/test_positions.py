@@ -232,6 +232,8 @@ def test_opening_a_page_without_javascript_reads_what_it_shows(alice, bob, room,
     picture = f"/rooms/{room.pk}/read?upto=2"
     assert f'<noscript><img src="{picture}"' in page
     assert unread(bob, room) == 2  # the page alone reads nothing: it may have been opened in a hidden tab
+    assert browser.get(picture, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 204
+    assert unread(bob, room) == 2
     assert browser.get(picture).status_code == 204
     assert unread(bob, room) == 0
 
