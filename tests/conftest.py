@@ -10,6 +10,7 @@ from django.core.cache import caches
 from accounts import sessions
 from intellicolab.cache import gateway
 from intellicolab.cache.behind import registry
+from intellicolab.cache.owed import owed
 from intellicolab.cache.tracking import tracker
 from intellicolab.redis.client import Role, aclose, client, close
 from intellicolab.redis.counters import counters
@@ -60,6 +61,7 @@ def clean_redis(redis_server: EmbeddedServer) -> Iterator[None]:
     sessions.breaker.succeeded()  # the next test has a server that answers, and must not wait to find that out
     for buffer in registry.values():
         buffer.breaker.succeeded()
+    owed.close()
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ with the old value left in place.
 
 import secrets
 import time
-from collections.abc import Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -179,10 +179,11 @@ class Crew(Generic[V]):
         finally:
             _loading.reset(outer)
 
-    def wait(self, place: Place, token: str) -> Operation[Any]:
+    def wait(self, place: Place, token: str, look: Callable[[], Operation[Any]]) -> Operation[Any]:
         """The value of another's flight, or AGAIN when one has to look.
 
-        Raises what its loader raised in this process, and Circular.
+        For all in this process who wait for a flight of another one, one listens for its end and calls `look`, which
+        finds the value or AGAIN. Raises what the flight's loader raised in this process, and Circular.
         """
         if token in _loading.get():
             raise Circular(f"The loader of {place.name} asks for what it is loading.")
@@ -190,8 +191,7 @@ class Crew(Generic[V]):
         if future is None:
             future, first = flights.listen(token)
             if first:
-                yield from self._listen(place, token)
-                return AGAIN
+                return (yield from self._look_for_all(place, token, future, look))
         try:
             return (yield Wait(future, self._thing.lease))
         except TimeoutError:
@@ -199,8 +199,19 @@ class Crew(Generic[V]):
                 raise  # the loader's own
             return AGAIN
 
+    def _look_for_all(
+        self, place: Place, token: str, future: "Future[Any]", look: Callable[[], Operation[Any]]
+    ) -> Operation[Any]:
+        value: Any = AGAIN
+        try:
+            yield from self._listen(place, token)
+            value = yield from look()  # sent when all who take its answer had begun, so none gets an older value
+        finally:
+            future.set_result(value)
+        return value
+
     def _listen(self, place: Place, token: str) -> Operation[None]:
-        """Wait for the end of a flight of another process, for all who wait here."""
+        """Wait for the end of a flight of another process."""
         try:
             left = (yield from self._gateway.ask(Calls([Run(scripts.join, [place.flight], [token])])))[0]
             if left:

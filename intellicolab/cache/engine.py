@@ -132,8 +132,15 @@ class Engine(Generic[V]):
         if place.usable:
             self._serve_stale([place], found, missed)
             return
+
+        def look() -> Operation[Any]:
+            seen: Found[V] = {}
+            missed.discard(place.key)  # it is counted where it is found
+            yield from self._shelf.look([place.key], seen)
+            return seen.get(place.key, AGAIN)
+
         self._statistics.coalesced()
-        value = yield from self._crew.wait(place, token)
+        value = yield from self._crew.wait(place, token, look)
         if value is AGAIN:
             missed.discard(place.key)
             found.update((yield from self.read([place.key], attempts - 1)))

@@ -52,13 +52,13 @@ class Flights:
     def listen(self, token: str) -> "tuple[Future[Any], bool]":
         """The future of another process's flight, and whether the caller is the one to listen for its end."""
         mine: Future[Any] = Future()
+        mine.set_running_or_notify_cancel()  # its flight is another process's, and needs nothing of this one
         future = self._listening.setdefault(token, mine)
         return future, future is mine
 
     def heard(self, token: str) -> None:
-        future = self._listening.pop(token, None)
-        if future is not None:
-            future.set_result(AGAIN)
+        """The flight is over: who is told of it from here on does not join those who waited."""
+        self._listening.pop(token, None)
 
 
 flights = Flights()
