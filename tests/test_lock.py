@@ -37,9 +37,6 @@ from .site import ROOT
 pytestmark = pytest.mark.topology
 
 
-pytestmark = pytest.mark.topology
-
-
 @pytest.fixture(autouse=True)
 async def closed_pools():
     """Afterwards no test's lock is renewed any more, and its loop's connections are closed."""
@@ -373,6 +370,18 @@ async def test_a_task_that_ended_without_giving_it_back_renews_no_more():
     left = await asyncio.create_task(Lock("reports", lease=0.3).aacquire())
     await (await Lock("reports", wait=5).aacquire()).arelease()
     assert left.lost
+
+
+async def test_the_holder_may_give_it_back_before_the_block_ends():
+    def in_a_thread():
+        with Lock("reports") as grant:
+            grant.release()
+            assert held("reports") is None
+
+    in_other_thread(in_a_thread)
+    async with Lock("reports") as grant:
+        await grant.arelease()
+        assert held("reports") is None
 
 
 def test_another_thread_may_give_it_back():

@@ -45,9 +45,9 @@ def refuse_reentry(name: str) -> None:
         raise LockReentered(f"Lock {name!r} is held by this very thread or task: waiting for it would never end.")
 
 
-def held_here(name: str) -> "Grant":
-    """The grant that the running thread or task has of this lock. Raises KeyError."""
-    return _held[name, current_owner()]
+def held_here(name: str) -> "Grant | None":
+    """The grant that the running thread or task has of this lock; None when it has given it back."""
+    return _held.get((name, current_owner()))
 
 
 class Grant:

@@ -91,8 +91,11 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        grant = held_here(self.name)
+        if grant is None:  # given back before the block's end
+            return
         try:
-            held_here(self.name).release()
+            grant.release()
         except LockLost:
             if error is None:  # what ended the work says more than that
                 raise
@@ -103,8 +106,11 @@ class Lock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        grant = held_here(self.name)
+        if grant is None:
+            return
         try:
-            await held_here(self.name).arelease()
+            await grant.arelease()
         except LockLost:
             if error is None:
                 raise
