@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 from intellicolab import threads
+from intellicolab.cache import effects
 from intellicolab.cache import owed as owing
 from intellicolab.cache.crew import Circular
 from intellicolab.cache.declaration import Cached
@@ -275,3 +276,11 @@ def test_a_refresh_that_cannot_be_stored_holds_nobody_up(declare, caplog):
         thing.refresh("a")
     assert thing.get("a") == "one"
     assert client(Role.CACHE).keys("ic:flight:*") == []
+
+
+def test_no_wait_for_a_flight_is_so_short_that_redis_takes_it_for_endless():
+    for left in range(1, 5001):
+        naps = list(effects._naps(left / 1000))
+        assert min(naps) >= effects.SHORTEST_POP
+        assert max(naps) <= effects.POP_SECONDS
+        assert sum(naps) == pytest.approx(left / 1000, abs=0.0011)

@@ -6,7 +6,7 @@ cancellation included, is thrown into the generator at the effect that it met.
 
 import asyncio
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ R = TypeVar("R")
 MAX_AT_ONCE = 64
 # Seconds of one BLPOP: shorter than a client's read timeout, so that a server that hangs is told from one that waits.
 POP_SECONDS = 1.0
+SHORTEST_POP = 0.001
 # Seconds that a worker thread waits for a load to begin. An event loop's load waits for one of these threads; when all
 # of them wait for it in turn, none is left to do it.
 START_SECONDS = 0.05
@@ -152,9 +153,9 @@ def _calls(effect: Calls) -> list[Any]:
 
 
 def _pop(effect: Pop) -> None:
-    left = effect.seconds
-    while left > 0 and client(Role.CACHE).blpop([effect.name], timeout=min(left, POP_SECONDS)) is None:
-        left -= POP_SECONDS
+    for nap in _naps(effect.seconds):
+        if client(Role.CACHE).blpop([effect.name], timeout=nap) is not None:
+            return
 
 
 def _wait(effect: Wait) -> Any:
@@ -201,9 +202,9 @@ async def _acalls(effect: Calls) -> list[Any]:
 
 
 async def _apop(effect: Pop) -> None:
-    left = effect.seconds
-    while left > 0 and await async_client(Role.CACHE).blpop([effect.name], timeout=min(left, POP_SECONDS)) is None:
-        left -= POP_SECONDS
+    for nap in _naps(effect.seconds):
+        if await async_client(Role.CACHE).blpop([effect.name], timeout=nap) is not None:
+            return
 
 
 async def _await(effect: Wait) -> Any:
@@ -213,6 +214,13 @@ async def _await(effect: Wait) -> Any:
 
 async def _aload(effect: Load) -> Any:
     return await run_in_thread(effect.func)
+
+
+def _naps(seconds: float) -> Iterator[float]:
+    """The timeouts of as many BLPOPs: none shorter than Redis counts, which a server may take for no timeout at all."""
+    while seconds >= SHORTEST_POP:
+        yield min(seconds, POP_SECONDS)
+        seconds -= POP_SECONDS
 
 
 def _pipelined(redis: Any, calls: Sequence[Run]) -> Any:
