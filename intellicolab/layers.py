@@ -76,7 +76,8 @@ class Ring:
     """The nodes of a Cluster in a fixed order that each process begins elsewhere, so that they share the load."""
 
     def __init__(self, nodes: Iterable[tuple[str, int]]) -> None:
-        self._nodes = list(nodes)
+        self._given = frozenset(nodes)
+        self._nodes = list(self._given)
         random.shuffle(self._nodes)
 
     def __len__(self) -> int:
@@ -88,8 +89,10 @@ class Ring:
         return self._nodes[-1]
 
     def learn(self, nodes: Iterable[tuple[str, int]]) -> None:
-        """Nodes that joined are added at the front, others stay: one that is down for now may come back."""
-        self._nodes[:0] = [node for node in nodes if node not in self._nodes]
+        """The Cluster's nodes of now. Those that joined come first; of those that left, the ones we were given stay."""
+        members = list(dict.fromkeys(nodes))
+        staying = [node for node in self._nodes if node in self._given or node in members]
+        self._nodes = [node for node in members if node not in staying] + staying
 
 
 class _OnRing:

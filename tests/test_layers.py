@@ -63,6 +63,9 @@ def test_a_ring_goes_round_and_learns_of_nodes_that_join():
     ring.learn([("a", 1), ("c", 1)])
     assert ring.next() == ("c", 1)
     assert len(ring) == 3
+    for moved in range(2, 100):  # where each start gives a node another address
+        ring.learn([("a", 1), ("c", moved)])
+    assert {ring.next() for _ in range(len(ring))} == {("a", 1), ("b", 1), ("c", 99)}
 
 
 async def member_of(layer: ChannelLayer, group: str) -> str:
