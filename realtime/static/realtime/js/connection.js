@@ -14,13 +14,15 @@ function show(state) {
   bar.hidden = !WORDS[state];
   bar.querySelector("span").textContent = WORDS[state] ?? "";
   bar.querySelector("button").hidden = state !== "offline" && state !== "restarting";
-  const link = signInLink();
-  link.hidden = state !== "ended";
-  link.search = `?next=${encodeURIComponent(location.pathname)}`;
+  signInLink().hidden = state !== "ended";
 }
 
-/** The bar's way to sign in. */
-export const signInLink = () => document.querySelector("#connection a");
+/** The bar's way to sign in and then back to the page that is open now. */
+export function signInLink() {
+  const link = document.querySelector("#connection a");
+  link.search = `?next=${encodeURIComponent(location.pathname)}`;
+  return link;
+}
 
 /** `state` as the socket has it. */
 export function showConnection(state) {

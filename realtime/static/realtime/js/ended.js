@@ -1,11 +1,10 @@
-// What a page does when its session is over: it goes to sign in, and comes back here after that.
+// What a page does when its session is over: it goes to sign in.
 
 const NAME = "intellicolab:ended";
 const AGAIN_AFTER = 15_000; // ms
 
-/** Whether the page is on its way. Not twice in a row: where only the socket is refused, it would never rest. */
+/** Whether the page is on its way there. Not twice in a row: where only the socket is refused, it would never rest. */
 export function goToSignIn(link) {
-  const address = `${link.pathname}?next=${encodeURIComponent(location.pathname)}`;
   try {
     const last = Number(sessionStorage.getItem(NAME));
     sessionStorage.setItem(NAME, Date.now());
@@ -15,6 +14,6 @@ export function goToSignIn(link) {
   } catch {
     return false; // where nothing can be kept, the person follows the link themselves
   }
-  location.replace(address); // Back must not lead to what only the signed-in person may read
+  location.replace(link.href); // Back must not lead to what only the signed-in person may read
   return true;
 }

@@ -9,12 +9,21 @@ let timer = 0;
 async function refresh() {
   timer = 0;
   const lists = document.getElementById("sidebar-lists");
-  const response = await fetch(lists.dataset.url);
-  if (!response.ok || response.redirected) {
-    return; // the next page brings them
+  const fresh = await fetched(lists.dataset.url);
+  if (fresh !== null) {
+    lists.innerHTML = fresh;
+    showSidebar();
   }
-  lists.innerHTML = await response.text();
-  showSidebar();
+}
+
+// Null where nothing came: the next page brings them.
+async function fetched(address) {
+  try {
+    const response = await fetch(address);
+    return response.ok && !response.redirected ? await response.text() : null;
+  } catch {
+    return null; // no connection, or it broke half-way
+  }
 }
 
 /** Marks the link of the page that is open, and what is unread. */
