@@ -297,7 +297,7 @@ def test_an_entry_that_the_database_refuses_keeps_no_other_and_dies_in_the_end(b
     buffer.set(2, 5)
     flush(buffer)
     assert stored()[2] == 5
-    buffer.forget_dead()
+    assert buffer.take_dead() == [dead]
     assert buffer.state().dead == 0
 
 

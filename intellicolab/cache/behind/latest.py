@@ -21,7 +21,7 @@ from intellicolab.redis.client import Role, async_client, client
 from intellicolab.redis.scripts import Argument
 
 from .buffer import BATCH, LIMIT, MAX_DEAD, MAX_TRIES, NOT_THE_ENTRY, Buffer, Guard, K, load, reason_of, unguarded
-from .clock import Clock
+from .stamps import StampClock
 
 logger = logging.getLogger("intellicolab.cache")
 
@@ -64,7 +64,7 @@ class LatestBuffer(Buffer[K], Generic[K, V]):
     ) -> None:
         super().__init__(namespace, key=key, limit=limit, batch=batch, flushed=flushed)
         self.merge = merge
-        self.clock = Clock()
+        self.clock = StampClock()
         self._write = write
         self._type = type
         self._ours: OrderedDict[str, int] = OrderedDict()

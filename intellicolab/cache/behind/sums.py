@@ -20,7 +20,7 @@ from intellicolab.redis.client import Role, async_client, client
 from intellicolab.redis.scripts import Argument
 
 from .buffer import BATCH, LIMIT, MAX_DEAD, MAX_TRIES, NOT_THE_ENTRY, Buffer, Guard, K, load, reason_of, unguarded
-from .clock import Clock
+from .stamps import StampClock
 from .unanswered import Unanswered
 
 logger = logging.getLogger("intellicolab.cache")
@@ -55,7 +55,7 @@ class SumBuffer(Buffer[K], Generic[K]):
         flushed: Callable[[Sequence[K]], object] | None = None,
     ) -> None:
         super().__init__(namespace, key=key, limit=limit, batch=batch, flushed=flushed)
-        self.clock = Clock()
+        self.clock = StampClock()
         self.unanswered = Unanswered(f"Write-behind {namespace}", FATE_KNOWN)
         self._write = write
         self._load = load

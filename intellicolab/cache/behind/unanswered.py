@@ -29,6 +29,7 @@ class Unanswered:
         self._thread: threading.Thread | None = None
         self._settling = threading.Lock()
         self._stop = threading.Event()
+        atexit.register(self.close)
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -40,10 +41,9 @@ class Unanswered:
                 logger.error("%s: more than %d writes without an answer; one is given up", self._name, MAX_WAITING)
                 return
             self._calls[operation] = (time.monotonic() + self._known, call)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # a forked child has no copy of it
                 self._thread = threading.Thread(target=self._run, name="behind-unanswered", daemon=True)
                 self._thread.start()
-                atexit.register(self.close)
 
     def settle(self) -> None:
         """Try each once, as long as Redis answers."""

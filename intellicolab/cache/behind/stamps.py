@@ -4,7 +4,7 @@ import threading
 import time
 
 
-class Clock:
+class StampClock:
     """Microseconds of Unix time. Before the server has said its own, it is this machine's."""
 
     def __init__(self) -> None:
