@@ -6,7 +6,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from intellicolab.redis import keys
-from intellicolab.redis.codec import UNREADABLE
+from intellicolab.redis.codec import UNREADABLE, decoder_of_many
 
 from . import envelope, scripts
 from .clock import clock
@@ -31,6 +31,7 @@ class Shelf(Generic[V]):
         self._gateway = gateway
         self._statistics = thing.statistics
         self._refresh_later = refresh_later
+        self._decode_many = decoder_of_many(thing.codec)
 
     def look(self, wanted: list[Any], found: Found[V]) -> Operation[list[Place]]:
         """Put what may be served into `found`, in one round trip; the places to be loaded. Raises Away."""
@@ -49,24 +50,25 @@ class Shelf(Generic[V]):
 
     def sort_plain(self, wanted: list[Any], answers: list[bytes | None], found: Found[V]) -> list[Place]:
         """For things without tags whose values are fresh as long as they are there."""
-        present = [(key, data) for key, data in zip(wanted, answers, strict=True) if data is not None]
-        missing = [self._thing.place(key) for key, data in zip(wanted, answers, strict=True) if data is None]
+        missing: list[Place] = []
         try:
-            found.update(self._all_plain(present))
-        except (ValueError, *UNREADABLE):  # then one by one, to find out which
-            missing += [place for key, data in present if (place := self._plain(key, data, found)) is not None]
-        for _ in range(len(wanted) - len(missing)):
-            self._statistics.hit()
+            found.update(self._all_plain(wanted, answers))
+        except (ValueError, *UNREADABLE):  # one is not there, or not readable: then one by one
+            places = (self._plain(key, data, found) for key, data in zip(wanted, answers, strict=True))
+            missing += [place for place in places if place is not None]
+        self._statistics.hits(len(wanted) - len(missing))
         return missing
 
-    def _all_plain(self, present: list[tuple[Any, bytes]]) -> Found[V]:
-        decode, plain, size = self._thing.codec.decode, envelope.PLAIN, envelope.SIZE
-        values = [decode(data[size:]) for _, data in present if data.startswith(plain)]
-        return dict(zip([key for key, _ in present], values, strict=True))
+    def _all_plain(self, wanted: list[Any], answers: list[Any]) -> Found[V]:
+        plain, size = envelope.PLAIN, envelope.SIZE
+        values = self._decode_many([data[size:] for data in answers if data is not None and data.startswith(plain)])
+        return dict(zip(wanted, values, strict=True))
 
-    def _plain(self, key: Any, data: bytes, found: Found[V]) -> Place | None:
+    def _plain(self, key: Any, data: bytes | None, found: Found[V]) -> Place | None:
+        if data is None:
+            return self._thing.place(key)
         try:
-            found.update(self._all_plain([(key, data)]))
+            found.update(self._all_plain([key], [data]))
         except (ValueError, *UNREADABLE):
             self._statistics.error()
             return self._thing.place(key).saw(data)

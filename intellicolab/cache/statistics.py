@@ -23,6 +23,13 @@ class Statistics:
         self.coalesced = self._tally("coalesced")
         self.error = self._tally("error")
 
+    def hits(self, count: int) -> None:
+        """Several at once."""
+        if count == 1:
+            self.hit()
+        elif count:
+            self._add("hit", count)
+
     def loaded(self, seconds: float) -> None:
         self._add("loads", 1)
         self._add("load_us", round(seconds * 1e6))
