@@ -137,6 +137,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             case Resume():
                 await self._resume(user_id, frame)
             case Read():
+                self._note_use(user_id)
                 await run(services.mark_read, user_id, frame.room, frame.number)
             case Ping():
                 self.outlet.push(frames.PONG)
@@ -152,7 +153,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         asyncio.wrap_future(future).add_done_callback(partial(self._answer, frame.id))
 
     def _note_use(self, user_id: int) -> None:
-        """Who only chats makes no request: what they say counts as use of the device, too."""
+        """Who only chats makes no request: what they say and read counts as use of the device, too."""
         now = time.monotonic()
         if now - self._used >= NOTE_SECONDS:
             self._used = now

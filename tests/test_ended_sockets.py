@@ -204,7 +204,7 @@ async def test_what_comes_over_a_closed_socket_does_nothing(room):
     assert await threads.run(Message.objects.count) == 0
 
 
-async def test_who_opens_a_socket_and_chats_uses_the_device(room, monkeypatch):
+async def test_who_opens_a_socket_writes_and_reads_uses_the_device(room, monkeypatch):
     here = await Browser().sign_in()
     [alice_id] = await threads.run(lambda: [room.memberships.get().user_id])
     name, redis = keys.device(alice_id, here.session), redis_client(Role.STATE)
@@ -222,7 +222,11 @@ async def test_who_opens_a_socket_and_chats_uses_the_device(room, monkeypatch):
     devices._noted.clear()
     redis.delete(name)
     await socket.say(room, "hello")
-    await socket.frame("message.ack")
+    number = (await socket.frame("message.ack"))["number"]
+    await noted()
+    devices._noted.clear()
+    redis.delete(name)
+    await socket.send_json_to({"type": "room.read", "room": room.pk, "number": number})
     await noted()
     await socket.disconnect()
 
