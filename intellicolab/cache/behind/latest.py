@@ -119,12 +119,6 @@ class LatestBuffer(Buffer[K], Generic[K, V]):
         self.breaker.succeeded()
         return self._waiting(unique, found)
 
-    def combine(self, stored: V, waiting: V) -> V:
-        """What a reader sees when the database holds one value and another one waits."""
-        if self.merge == "max":
-            return max(stored, waiting)  # type: ignore[call-overload]
-        return waiting
-
     def flush(self, guard: Guard, force: bool = False) -> bool:
         """See `Buffer.flush`."""
         taken = self._take(force)
