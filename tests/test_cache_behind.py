@@ -137,6 +137,10 @@ def test_a_write_behind_that_cannot_work_says_why(declare):
     assert declare("x2", "{a}:{b}", load, strategy=WriteBehindSum()).problems == [
         "write-behind: `write` must be the function that adds amounts to the database"
     ]
+    assert declare("x0", "{a}:{b}", load, strategy=WriteBehindLatest(write=print)).problems == []
+    assert declare("x0", "{a}:{b}", load, strategy=WriteBehindLatest(write=print)).problems == [
+        "there are two write-behind buffers named 'x0'"
+    ]
     (problem,) = declare("x3", "{a}{b}", load, strategy=WriteBehindLatest(write=print)).problems
     assert "such as a colon" in problem
     (problem,) = declare(

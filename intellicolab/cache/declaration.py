@@ -348,7 +348,10 @@ class Cached(Generic[V]):
         self.codec = self.custom_codec or JSON(Union[self.type, None])  # noqa: UP007  a value here
         self.statistics = Statistics(self.namespace)
         self._engine = Engine(self)
-        self._buffered = self.strategy.bind(self)
+        try:
+            self._buffered = self.strategy.bind(self)
+        except ValueError as error:  # another write-behind has its namespace
+            self.problems, self._name = [str(error)], self._refuse
 
     def __getattr__(self, name: str) -> Any:
         """Only what a wrong declaration lacks comes here."""

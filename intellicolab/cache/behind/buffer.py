@@ -88,7 +88,7 @@ class Buffer(ABC, Generic[K]):
         flushed: Callable[[Sequence[K]], object] | None = None,
     ) -> None:
         if namespace in registry:
-            raise ValueError(f"There are two write-behind buffers named {namespace!r}.")
+            raise ValueError(f"there are two write-behind buffers named {namespace!r}")
         if limit < 1 or batch < 1:
             raise ValueError(f"Buffer {namespace!r} needs a limit and a batch of at least 1.")
         self.namespace = namespace
