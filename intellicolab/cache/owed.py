@@ -56,7 +56,6 @@ class Owed:
             if self._calls and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._retry, name="cache-owed", daemon=True)
                 self._thread.start()
-                atexit.register(self.close)
 
     def settle(self) -> Operation[None]:
         """Raises RedisError or OSError, and then still owes. Doing one twice does no harm."""
@@ -90,3 +89,4 @@ class Owed:
 
 
 owed = Owed()
+atexit.register(owed.close)
