@@ -273,6 +273,16 @@ def test_a_transaction_that_outlives_the_lease_leaves_no_old_value(person, threa
     assert bios.cached.get(person) == "new"
 
 
+def test_a_writer_that_dies_after_its_commit_leaves_the_old_value_no_longer_than_its_lease(person):
+    bios = Bios(lease=0.3)
+    bios.cached.get(person)
+    drive(bios.cached._engine.claim_write(bios.cached.place(person)))
+    User.objects.filter(pk=person).update(bio="new")  # and nothing else happens
+    assert bios.cached.get(person) == "old"
+    wait_until(lambda: raw(person) is None)
+    assert bios.cached.get(person) == "new"
+
+
 # --- Several writers -------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from intellicolab.redis import keys
+from intellicolab.redis.scripts import Argument
 
 from . import scripts
 from .crew import Claims, Crew
@@ -185,9 +186,8 @@ class Engine(Generic[V]):
     def claim_write(self, place: Place) -> Operation[bool]:
         """Have loads that run now, and so may see the row as it was, not be stored. Whether Redis took it."""
         place.token = secrets.token_hex(12)
-        claim = Run(
-            scripts.claim_write, [place.flight, place.wake], [place.token, self._crew.lease, keys.CACHE_WAKE_TTL]
-        )
+        arguments: list[Argument] = [place.token, self._crew.lease, keys.CACHE_WAKE_TTL]
+        claim = Run(scripts.claim_write, [place.name, place.flight, place.wake], arguments)
         try:
             yield from self._crew.stamp([place])
             yield from self._gateway.ask(Calls([claim]))
