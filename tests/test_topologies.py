@@ -48,8 +48,8 @@ def sentinels(settings) -> Iterator[Sentinels]:
         yield servers
 
 
-def cluster_of(settings, **shape: int) -> Iterator[Nodes]:
-    nodes = Nodes(valkey(), **shape)
+def cluster_of(settings, primaries: int = 3, replicas: int = 0) -> Iterator[Nodes]:
+    nodes = Nodes(valkey(), primaries, replicas)
     cache = Single(valkey())
     try:
         nodes.start()

@@ -53,7 +53,7 @@ class Owed:
             for call in calls:
                 if len(self._calls) < MAX_OWED:
                     self._calls[tuple(call.keys)] = call
-            if self._calls and (self._thread is None or not self._thread.is_alive()):
+            if self._calls and self._thread is None:
                 self._thread = threading.Thread(target=self._retry, name="cache-owed", daemon=True)
                 self._thread.start()
 
@@ -80,12 +80,17 @@ class Owed:
 
     def _retry(self) -> None:
         pause = threading.Event()
-        while self:
+        while self._goes_on():
             pause.wait(RETRY_SECONDS)
-            try:
+            with suppress(RedisError, OSError):  # the link logs the outage, once
                 drive(self.settle())
-            except (RedisError, OSError):  # the link logs the outage, once
-                continue
+
+    def _goes_on(self) -> bool:
+        """Under the lock: whoever adds something now either is seen here, or sees that the thread has ended."""
+        with self._lock:
+            if not self._calls:
+                self._thread = None
+            return bool(self._calls)
 
 
 owed = Owed()
