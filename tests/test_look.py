@@ -115,5 +115,5 @@ def test_only_sanitised_html_is_ever_set_as_markup():
     found = {(name, line) for name, line in lines if setters.search(line)}
     assert found == {
         ("message.js", "text.innerHTML = message.html;"),
-        ("sidebar.js", "lists.innerHTML = await response.text();"),
+        ("sidebar.js", "lists.innerHTML = fresh;"),
     }
