@@ -9,6 +9,7 @@ from intellicolab.cache.behind import Row, add_sums, drain, registry, update_lat
 from intellicolab.cache.behind.strategy import WriteBehindLatest, WriteBehindSum
 from intellicolab.cache.declaration import Cached
 from intellicolab.cache.template import TemplateError, parser
+from intellicolab.redis.counters import counters, totals
 from realtime.models import Room
 
 from .test_cache import Async, Sync, in_thread
@@ -87,6 +88,16 @@ async def test_what_was_cached_of_the_database_goes_when_the_flush_has_committed
     await cache.set(alice.pk, KIND, value="written")
     await in_thread(drain, 10)
     assert await cache.get_many([(alice.pk, KIND)]) == {(alice.pk, KIND): "written"}
+
+
+async def test_what_is_read_from_the_buffer_counts_as_a_hit(form, bios, alice):
+    counters.flush()
+    before = totals("cache").get("bio:hit", 0)
+    await form(bios).set(alice.pk, KIND, value="written")
+    await form(bios).get(alice.pk, KIND)
+    await form(bios).get_many([(alice.pk, KIND)])
+    counters.flush()
+    assert totals("cache")["bio:hit"] == before + 2
 
 
 def test_a_transaction_reads_what_waits_and_a_rollback_leaves_it(bios, alice):

@@ -85,6 +85,7 @@ class _Names:
 class _Latest:
     def __init__(self, thing: "Cached[Any]", strategy: WriteBehindLatest) -> None:
         self._names = names = _Names(thing)
+        self._hits = thing.statistics.hits
         write = strategy.write
         assert write is not None
         self._buffer: LatestBuffer[str, Any] = LatestBuffer(
@@ -99,11 +100,15 @@ class _Latest:
 
     def waiting(self, wanted: Sequence[Any]) -> dict[Any, Any]:
         texts = {self._names.text_of(key): key for key in wanted}
-        return {texts[text]: value for text, value in self._buffer.get_many(texts).items()}
+        return self._found(texts, self._buffer.get_many(texts))
 
     async def awaiting(self, wanted: Sequence[Any]) -> dict[Any, Any]:
         texts = {self._names.text_of(key): key for key in wanted}
-        return {texts[text]: value for text, value in (await self._buffer.aget_many(texts)).items()}
+        return self._found(texts, await self._buffer.aget_many(texts))
+
+    def _found(self, texts: dict[str, Any], values: dict[str, Any]) -> dict[Any, Any]:
+        self._hits(len(values))
+        return {texts[text]: value for text, value in values.items()}
 
     def set(self, key: Any, value: Any) -> None:
         self._buffer.set(self._names.text_of(key), value)
