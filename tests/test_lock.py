@@ -318,7 +318,17 @@ def test_a_dead_holder_is_noticed_when_its_lease_ends():
     assert time.monotonic() - start >= left - 0.05
 
 
+@contextlib.contextmanager
 def child(code):
+    """A process as `started` makes one; killed at the end, also when it is stopped."""
+    with started(code) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def started(code):
     """A process of its own on this worker's servers; its standard input is open."""
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "intellicolab.settings", "TEST_NAME": database_name()}
     command = [sys.executable, "-c", f"{CHILD}\n{code}"]
@@ -597,7 +607,7 @@ print(json.dumps(spans))
 
 @pytest.mark.slow
 def test_processes_exclude_each_other_and_their_numbers_rise_with_time():
-    processes = [child(WORK) for _ in range(4)]
+    processes = [started(WORK) for _ in range(4)]
     spans = []
     for process in processes:
         spans += json.loads(process.communicate(timeout=90)[0])
@@ -610,7 +620,7 @@ def test_processes_exclude_each_other_and_their_numbers_rise_with_time():
 @pytest.mark.slow
 def test_a_killed_holder_among_contenders_costs_its_lease_and_nothing_else():
     code = WORK.replace("100", "40").replace("wait=60", "lease=1, wait=60")
-    processes = [child(code) for _ in range(4)]
+    processes = [started(code) for _ in range(4)]
     wait_until(lambda: held("shared"), 30)
     os.kill(processes[0].pid, signal.SIGKILL)
     processes[0].communicate()
