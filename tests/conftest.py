@@ -51,6 +51,7 @@ def clean_redis(redis_server: EmbeddedServer) -> Iterator[None]:
     """Each test starts with an empty server, which is this worker's own, and nothing kept in the process."""
     yield
     tracker.close()
+    close()  # a test may have pointed the settings elsewhere
     if topology is not None:
         topology.flush()
     else:

@@ -464,5 +464,5 @@ def settings_of(settings: object, url: str, cache_url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        close()
         settings.REDIS_URLS = before  # type: ignore[attr-defined]
+        close()  # last: a thread that asked in between would keep a client of a server that is gone
