@@ -16,7 +16,7 @@ from realtime.outlet import Outlet
 from realtime.publisher import DEADLINE, Batch, Publisher, publisher, room_topic
 from realtime.services import NewMessage
 
-pytestmark = [pytest.mark.topology, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.django_db(transaction=True)]
 
 
 class Listener:
