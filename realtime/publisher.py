@@ -70,8 +70,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._news: asyncio.Event | None = None
-        self._stopping = False
+        self._news: asyncio.Event | None = None  # of the thread that serves; another's means that it is retired
         self.dropped = 0
 
     def publish(self, batch: Batch) -> None:
@@ -100,8 +99,7 @@ class Publisher:
         """Send what waits, then end the thread; bounded by the batches' own deadline."""
         with self._lock:
             thread, loop, news = self._thread, self._loop, self._news
-            self._stopping = True
-            self._thread = None
+            self._thread = self._loop = self._news = None
         if thread is not None and loop is not None and news is not None:
             self._wake(loop, news)
             thread.join(timeout=2 * DEADLINE)
@@ -113,7 +111,6 @@ class Publisher:
             loop.call_soon_threadsafe(news.set)
 
     def _start(self) -> None:
-        self._stopping = False
         self._loop = asyncio.new_event_loop()
         self._news = asyncio.Event()
         self._thread = threading.Thread(target=self._run, args=(self._loop, self._news), name="publisher", daemon=True)
@@ -130,11 +127,13 @@ class Publisher:
     async def _publish_all(self, news: asyncio.Event) -> None:
         layer = get_channel_layer()
         try:
-            while not (self._stopping and not self._waiting):
-                await news.wait()
-                news.clear()
+            while True:
                 while self._waiting:
                     await self._send(layer, self._waiting.popleft())
+                if self._news is not news:
+                    return
+                await news.wait()
+                news.clear()
         finally:
             await layer.flush()
 
