@@ -43,7 +43,7 @@ class Listener:
 
 @pytest.fixture
 def room(make_user, monkeypatch):
-    """A room of six messages whose news was lost. (Told late, by a Cluster's other node, it would heal a hub too early.)"""
+    """A room of six messages whose news was lost; told late, by a Cluster, it would heal a hub too early."""
     alice = make_user("alice")
     with monkeypatch.context() as lossy:
         lossy.setattr(publisher, "publish", lambda batch: None)
