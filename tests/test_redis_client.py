@@ -1,14 +1,20 @@
 import asyncio
+import contextlib
 import logging
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
 from django.core.exceptions import ImproperlyConfigured
 
 from intellicolab.redis import addresses
+from intellicolab.redis import client as clients
 from intellicolab.redis.client import Purpose, Role, async_client, client, close, primaries, safe_url
+
+from .topologies import HOST, settings_of
 
 
 def test_the_two_roles_are_two_logical_databases():
@@ -20,6 +26,42 @@ def test_the_two_roles_are_two_logical_databases():
 def test_clients_of_a_role_share_one_pool():
     assert client(Role.STATE).connection_pool is client(Role.STATE).connection_pool
     assert client(Role.STATE).connection_pool is not client(Role.CACHE).connection_pool
+
+
+def test_a_cluster_that_is_silent_holds_up_nobody_but_those_who_want_it(settings):
+    def ask_the_silent():
+        with contextlib.suppress(redis.ConnectionError):
+            client(Role.STATE, Purpose.BLOCKING)  # without a limit of time, so it ends when the test says so
+
+    with contextlib.ExitStack() as running:
+        pool = running.enter_context(ThreadPoolExecutor())
+        silent = running.enter_context(socket.create_server((HOST, 0)))
+        url = f"redis+cluster://{HOST}:{silent.getsockname()[1]}"
+        running.enter_context(settings_of(settings, url, settings.REDIS_URLS["cache"]))
+        asking = pool.submit(ask_the_silent)
+        running.enter_context(silent.accept()[0])
+        assert pool.submit(lambda: client(Role.CACHE).ping()).result(10)
+        assert not asking.done()
+
+
+def test_a_client_that_was_being_made_when_all_were_closed_is_not_kept(monkeypatch):
+    """The settings may name another server since then."""
+    make = clients._client
+
+    def close_meanwhile(*args):
+        made = make(*args)
+        close()
+        return made
+
+    close()
+    with monkeypatch.context() as patched:
+        patched.setattr(clients, "_client", close_meanwhile)
+        late = client(Role.STATE, Purpose.FAST)
+    assert late.ping()
+    late.close()
+    kept = client(Role.STATE, Purpose.FAST)
+    assert kept is not late
+    assert kept is client(Role.STATE, Purpose.FAST)
 
 
 def test_connections_carry_a_name_that_the_server_shows():

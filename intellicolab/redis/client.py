@@ -86,13 +86,7 @@ def client(role: Role, purpose: Purpose = Purpose.COMMAND) -> redis.Redis:
 
     On a Cluster it is a `Cluster`, which offers the same commands. There, ConnectionError when no node answers.
     """
-    found = _clients.get((role, purpose))
-    if found is None:
-        with _lock:
-            found = _clients.get((role, purpose))
-            if found is None:
-                found = _clients[role, purpose] = _client(address_of(role), _options(role, purpose), _links_of(role))
-    return found
+    return _clients.get((role, purpose)) or _made(role, purpose)
 
 
 def async_client(role: Role, purpose: Purpose = Purpose.COMMAND) -> redis.asyncio.Redis:
@@ -158,10 +152,7 @@ def close() -> None:
     """Disconnect every sync pool; called when the process ends and by tests that move the server."""
     with _lock:
         for made in _clients.values():
-            if isinstance(made, Cluster):
-                made.disconnect_connection_pools()
-            else:
-                sentinel.close(made.connection_pool)
+            _disconnect(made)
         _clients.clear()
         _links.clear()
 
@@ -173,6 +164,25 @@ async def aclose() -> None:
             await made.aclose()
         else:
             await sentinel.aclose(made.connection_pool)
+
+
+def _made(role: Role, purpose: Purpose) -> redis.Redis:
+    """Made outside the lock: a Cluster's asks its nodes, and silent ones must not hold up who wants another's."""
+    links = _links_of(role)
+    made = _client(address_of(role), _options(role, purpose), links)
+    with _lock:
+        # Not kept when `close` came in between: it may be of a server that the settings no longer name.
+        kept = _clients.setdefault((role, purpose), made) if _links.get(role) is links else made
+    if kept is not made:  # another thread was quicker
+        _disconnect(made)
+    return kept
+
+
+def _disconnect(made: redis.Redis) -> None:
+    if isinstance(made, Cluster):
+        made.disconnect_connection_pools()
+    else:
+        sentinel.close(made.connection_pool)
 
 
 def _links_of(role: Role) -> Links:
