@@ -205,3 +205,10 @@ def test_a_blocking_read_outlasts_the_time_limit_of_commands():
     timer.start()
     assert blocking.blpop(["list"], timeout=10) == (b"list", b"late")
     timer.join()
+
+
+def test_a_time_limit_in_the_address_is_for_commands_and_cuts_no_blocking_read_short(settings):
+    with settings_of(settings, f"{settings.REDIS_URLS['state']}&socket_timeout=0.2", settings.REDIS_URLS["cache"]):
+        limits = [client(Role.STATE, purpose).get_connection_kwargs()["socket_timeout"] for purpose in Purpose]
+        assert limits == [0.2, 0.2, None, 12.0]
+        assert client(Role.STATE, Purpose.WAITING).blpop(["nothing"], timeout=0.5) is None

@@ -190,14 +190,17 @@ def _links_of(role: Role) -> Links:
 
 
 def _options(role: Role, purpose: Purpose) -> dict[str, Any]:
-    """Of a connection pool; what the URL says goes first."""
+    """Of a connection pool; what the URL says goes first, but cuts no read short that waits on purpose."""
     defaults: dict[str, Any] = {
         "socket_connect_timeout": min(CONNECT_TIMEOUT, READ_TIMEOUT[purpose] or CONNECT_TIMEOUT),
         "socket_timeout": READ_TIMEOUT[purpose],
         "client_name": f"intellicolab-{role}-{purpose}",
         "max_connections": MAX_CONNECTIONS,
     }
-    return {**defaults, **address_of(role).options}
+    options = {**defaults, **address_of(role).options}
+    if purpose in (Purpose.BLOCKING, Purpose.WAITING):
+        options["socket_timeout"] = READ_TIMEOUT[purpose]
+    return options
 
 
 def _client(address: Address, options: dict[str, Any], links: Links) -> redis.Redis:
