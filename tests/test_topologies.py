@@ -204,6 +204,20 @@ async def test_async_clients_follow_a_sentinel_failover(sentinels):
 
 
 @pytest.mark.slow
+async def test_tasks_that_ask_the_sentinels_at_once_lose_none_of_them(sentinels):
+    """redis-py's own swaps who answered to the front of one list, at a place that it looked up before it waited."""
+    asked = async_client(Role.STATE).connection_pool.sentinel_manager
+    given = set(asked.sentinels)
+    sentinels.sentinels[0].kill()  # so that the second one is asked, and moved
+    try:
+        found = await asyncio.gather(*(asked.discover_master("team") for _ in range(10)))
+        assert {port for _, port in found} == {sentinels.primary.port.number}
+        assert set(asked.sentinels) == given
+    finally:
+        await aclose()
+
+
+@pytest.mark.slow
 def test_a_demoted_primary_is_left_without_an_error_that_lasts(sentinels):
     client(Role.STATE).set("k", 1)
     sentinels.sentinels[0].run("SENTINEL", "FAILOVER", "team")

@@ -28,11 +28,26 @@ class Sentinels(sentinel.Sentinel):
     """redis-py's, which moves who answered to the front by swapping in place: two threads could lose one for good."""
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
-        ours = copy.copy(self)
-        ours.sentinels = list(self.sentinels)
+        ours = _with_a_list_of_its_own(self)
         found = super(Sentinels, ours).discover_master(service_name)
         self.sentinels = ours.sentinels
         return found
+
+
+class AsyncSentinels(async_sentinel.Sentinel):
+    """The same for two tasks: the place to swap is looked up before the wait for the answer."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        ours = _with_a_list_of_its_own(self)
+        found = await super(AsyncSentinels, ours).discover_master(service_name)
+        self.sentinels = ours.sentinels
+        return found
+
+
+def _with_a_list_of_its_own(sentinels: Any) -> Any:
+    ours = copy.copy(sentinels)
+    ours.sentinels = list(sentinels.sentinels)
+    return ours
 
 
 def pool(address: Address, options: dict[str, Any]) -> sentinel.SentinelConnectionPool:
@@ -50,7 +65,7 @@ def async_pool(address: Address, options: dict[str, Any]) -> async_sentinel.Sent
     """The same for asyncio."""
     return async_sentinel.SentinelConnectionPool(
         address.service,
-        async_sentinel.Sentinel(address.nodes, sentinel_kwargs=_for_sentinels(address, options, AsyncRetry)),
+        AsyncSentinels(address.nodes, sentinel_kwargs=_for_sentinels(address, options, AsyncRetry)),
         connection_class=ASYNC_SENTINEL_CLASSES[address.transport],
         retry=AsyncRetry(NoBackoff(), 0),
         **options,
