@@ -287,6 +287,23 @@ async def test_a_slot_moves_while_async_scripts_run(cluster, increment):
 
 
 @pytest.mark.slow
+async def test_a_node_that_refuses_asking_mixes_up_no_answers(cluster):
+    """ASKING and the command go out together, so the answer to the command is still on its way."""
+    state = async_client(Role.STATE)
+    try:
+        with moving(cluster, f"{TAG}:n") as new:
+            assert await state.set(f"{TAG}:n", "moved")
+            new.run("ACL", "SETUSER", "default", "-asking")
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                await state.get(f"{TAG}:n")
+            new.run("ACL", "SETUSER", "default", "+asking")
+            assert await state.strlen(f"{TAG}:n") == len("moved")
+            assert await state.get(f"{TAG}:n") == b"moved"
+    finally:
+        await aclose()
+
+
+@pytest.mark.slow
 def test_a_cluster_of_which_nobody_answers_is_an_outage_like_any(cluster):
     client(Role.STATE).set("k", 1)
     for node in cluster.servers:
@@ -406,13 +423,13 @@ def stalled(server: Server) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def moving(nodes: Nodes, key: str) -> Iterator[None]:
-    """The key's slot is on its way to another node; at the end it is there."""
+def moving(nodes: Nodes, key: str) -> Iterator[Server]:
+    """The key's slot is on its way to the node that it gives; at the end it is there."""
     slot, old = redis.cluster.key_slot(key.encode()), node_of(nodes, key)
     new = next(server for server in nodes.primaries if server is not old)
     new.run("CLUSTER", "SETSLOT", slot, "IMPORTING", Nodes.id_of(old))
     old.run("CLUSTER", "SETSLOT", slot, "MIGRATING", Nodes.id_of(new))
-    yield
+    yield new
     left = list(old.run("CLUSTER", "GETKEYSINSLOT", slot, 100))
     old.run("MIGRATE", "127.0.0.1", new.port.number, "", 0, 2000, "AUTH", PASSWORD, "KEYS", *left)
     for server in (new, *nodes.primaries):

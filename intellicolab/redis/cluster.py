@@ -188,11 +188,19 @@ class _Asking:
         try:
             await node.disconnect_if_needed(connection)
             await connection.send_packed_command(connection.pack_commands([("ASKING",), args]))
-            await connection.read_response()
+            await self._allowed(connection)
             return await node.parse_response(connection, args[0], **kwargs)
         finally:
             await node.disconnect_if_needed(connection)
             node.release(connection)
+
+    @staticmethod
+    async def _allowed(connection: Any) -> None:
+        try:
+            await connection.read_response()
+        except redis.ResponseError:  # the command's own answer follows, which the next command would take for its own
+            await connection.disconnect()
+            raise
 
 
 class AsyncCluster(redis.asyncio.RedisCluster):
