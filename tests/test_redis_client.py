@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +11,11 @@ import pytest
 import redis
 from django.core.exceptions import ImproperlyConfigured
 
-from intellicolab.redis import addresses
+from intellicolab.redis import addresses, cluster
 from intellicolab.redis import client as clients
 from intellicolab.redis.client import Purpose, Role, async_client, client, close, primaries, safe_url
 
-from .topologies import HOST, settings_of
+from .topologies import HOST, settings_of, until
 
 
 def test_the_two_roles_are_two_logical_databases():
@@ -42,6 +43,31 @@ def test_a_cluster_that_is_silent_holds_up_nobody_but_those_who_want_it(settings
         running.enter_context(silent.accept()[0])
         assert pool.submit(lambda: client(Role.CACHE).ping()).result(10)
         assert not asking.done()
+
+
+def test_threads_that_waited_while_one_asked_a_silent_cluster_share_its_failure():
+    """Each asking every node for itself, one after another, the last of many would wait for a minute."""
+    asked, end = [], threading.Event()
+
+    def initialize():
+        asked.append(threading.current_thread())
+        end.wait(30)
+        raise redis.exceptions.RedisClusterException("no node answers")
+
+    def waiting():
+        """Those that came after the one that asks: it is further in."""
+        frames = [frame for frame in sys._current_frames().values() if frame.f_code.co_name == "told"]
+        return sum("began" in frame.f_locals for frame in frames)
+
+    told = cluster._told(initialize)
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(told) for _ in range(4)]
+        until(lambda: waiting() == 3)
+        end.set()
+        assert [type(answer.exception(30)) for answer in answers] == [redis.ConnectionError] * 4
+        assert len(asked) == 1
+        assert isinstance(pool.submit(told).exception(30), redis.ConnectionError)
+        assert len(asked) == 2  # who comes later asks again
 
 
 def test_a_client_that_was_being_made_when_all_were_closed_is_not_kept(monkeypatch):

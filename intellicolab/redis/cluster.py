@@ -9,6 +9,9 @@ touches one slot a command, scripts included. `ping`, `info`, `dbsize`, `flushdb
 """
 
 import functools
+import math
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -126,12 +129,25 @@ class Cluster(_Routing):
 
 
 def _told(initialize: F) -> F:
+    """Reading the map, with its failure told as an outage, to those as well who waited for it meanwhile.
+
+    redis-py lets in one thread at a time, and each would wait for every silent node once more after the one before.
+    """
+    lock = threading.Lock()
+    failed = -math.inf
+
     @functools.wraps(initialize)
     def told(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return initialize(*args, **kwargs)
-        except (RedisClusterException, IndexError) as error:
-            raise _unreachable(error) from error
+        nonlocal failed
+        began = time.monotonic()
+        with lock:
+            if failed >= began:
+                raise redis.ConnectionError("The Cluster gave no answer to another thread")
+            try:
+                return initialize(*args, **kwargs)
+            except (RedisClusterException, IndexError) as error:
+                failed = time.monotonic()
+                raise _unreachable(error) from error
 
     return told  # type: ignore[return-value]
 
