@@ -24,7 +24,7 @@ def redis_addresses(**kwargs: Any) -> list[CheckMessage]:
         try:
             addresses.parse(settings.REDIS_URLS[role])
         except ImproperlyConfigured as error:
-            problems.append(Error(str(error), hint=f"Correct {_variable(role)}.", id="intellicolab.E001"))
+            problems.append(Error(str(error), hint=f"Correct {variable_of(role)}.", id="intellicolab.E001"))
     if not problems and _same_names():
         problems.append(_one_database())
     return problems
@@ -62,30 +62,41 @@ def state_is_kept(**kwargs: Any) -> list[CheckMessage]:
         infos = reports(Role.STATE)
     except (RedisError, OSError, ImproperlyConfigured):
         return []
-    where = safe_url(settings.REDIS_URLS["state"])
-    problems: list[CheckMessage] = []
+    return _evicts(infos) + _forgets(infos)
+
+
+def _evicts(infos: list[dict[str, Any]]) -> list[CheckMessage]:
     policies = {info.get("maxmemory_policy", "noeviction") for info in infos} - {"noeviction"}
-    if policies:
-        problems.append(
-            Warning(
-                f"The Redis server of REDIS_URL ({where}) may evict keys ({', '.join(sorted(policies))}): sessions "
-                "and queued work would vanish under memory pressure.",
-                hint="Set `maxmemory-policy noeviction` there, and give the cache a server of its own.",
-                id="intellicolab.W001",
-            )
+    if not policies:
+        return []
+    return [
+        Warning(
+            f"The Redis server of REDIS_URL ({_state()}) may evict keys ({', '.join(sorted(policies))}): sessions and "
+            "queued work would vanish under memory pressure.",
+            hint="Set `maxmemory-policy noeviction` there, and give the cache a server of its own.",
+            id="intellicolab.W001",
         )
-    if not all(info.get("aof_enabled") for info in infos):
-        problems.append(
-            Warning(
-                f"The Redis server of REDIS_URL ({where}) keeps no append-only file: a restart signs everyone out.",
-                hint="Start it with deploy/redis.conf (`appendonly yes`).",
-                id="intellicolab.W002",
-            )
-        )
-    return problems
+    ]
 
 
-def _variable(role: Role) -> str:
+def _forgets(infos: list[dict[str, Any]]) -> list[CheckMessage]:
+    if all(info.get("aof_enabled") for info in infos):
+        return []
+    return [
+        Warning(
+            f"The Redis server of REDIS_URL ({_state()}) keeps no append-only file: a restart signs everyone out.",
+            hint="Start it with deploy/redis.conf (`appendonly yes`).",
+            id="intellicolab.W002",
+        )
+    ]
+
+
+def _state() -> str:
+    return safe_url(settings.REDIS_URLS[Role.STATE])
+
+
+def variable_of(role: Role) -> str:
+    """The environment variable with a role's address."""
     return "REDIS_URL" if role is Role.STATE else "REDIS_CACHE_URL"
 
 

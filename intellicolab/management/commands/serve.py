@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 from redis.exceptions import RedisError
 
-from intellicolab.checks import redis_addresses, redis_databases
+from intellicolab.checks import redis_addresses, redis_databases, variable_of
 from intellicolab.children import Child, CrashLoopError, RedisKeeper
 from intellicolab.reach import lacks_setup_code
 from intellicolab.redis.client import Role, client, close, safe_url
@@ -145,19 +145,19 @@ def start_redis(running: ExitStack, stop: Stop) -> RedisKeeper | None:
             raise CommandError(str(error)) from error
         except OSError as error:
             raise CommandError(f"{settings.REDIS_DIR} cannot be used ({error.strerror}).") from error
-    for role, variable in ((Role.STATE, "REDIS_URL"), (Role.CACHE, "REDIS_CACHE_URL")):
-        check_redis(role, variable)
+    for role in Role:
+        check_redis(role)
     for problem in redis_addresses() + redis_databases():
         raise CommandError(f"{problem.msg} {problem.hint}")
     return keeper
 
 
-def check_redis(role: Role, variable: str) -> None:
+def check_redis(role: Role) -> None:
     try:
         with without_errors("intellicolab.redis"):
             client(role).ping()
     except (RedisError, OSError) as error:
-        reason = str(error).rstrip(".")
+        variable, reason = variable_of(role), str(error).rstrip(".")
         raise CommandError(
             f"No Redis answers at {safe_url(settings.REDIS_URLS[role])} ({variable}): {reason}. Start it, correct "
             f"{variable}, or unset it to use the embedded one."
@@ -190,9 +190,8 @@ def prepare() -> None:
 
 
 def answers(address: tuple[str, int]) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104  compared, not bound
     try:
-        with socket.create_connection((host, address[1]), timeout=1):
+        with socket.create_connection((from_here(address[0]), address[1]), timeout=1):
             return True
     except OSError:
         return False
@@ -202,5 +201,10 @@ def url_of(address: tuple[str, int]) -> str:
     """Without a slash at the end."""
     if settings.PUBLIC_URL:
         return settings.PUBLIC_URL
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104  compared, not bound
+    host = from_here(address[0])
     return f"http://{f'[{host}]' if ':' in host else host}:{address[1]}"
+
+
+def from_here(host: str) -> str:
+    """Where this machine reaches what listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
