@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseFault
 
 from intellicolab.cache.behind import Entry, Row, update_latest
 from intellicolab.cache.behind.strategy import WriteBehindLatest
@@ -63,7 +63,7 @@ def note_leaving(user_id: int) -> None:
     """
     try:
         _seen.set(user_id, value=int(time.time()))
-    except DatabaseError as error:
+    except DatabaseFault as error:
         logger.debug("It could not be noted that person %d is here: %s", user_id, error)
 
 

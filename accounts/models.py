@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -66,6 +67,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     objects = UserManager()
 
+    # What is written to the row behind its readers' backs.
+    WRITTEN_BEHIND: ClassVar[frozenset[str]] = frozenset({"last_seen", "last_seen_stamp"})
+
     # Set by receivers.py while a save is under way: this one replaces the password that sessions were made with.
     replaces_password = False
 
@@ -81,9 +85,19 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.display_name
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    def save(self, *, update_fields: Iterable[str] | None = None, force_insert: Any = False, **kwargs: Any) -> None:
+        """Of a stored row all but what is written behind: a form would take back what was flushed while it was filled.
+
+        Raises DatabaseError where the row is gone.
+        """
         self.email = self.email.lower()
-        super().save(*args, **kwargs)
+        if update_fields is None and not force_insert and not self._state.adding and self.pk is not None:
+            update_fields = self._loaded_fields() - self.WRITTEN_BEHIND
+        super().save(update_fields=update_fields, force_insert=force_insert, **kwargs)
+
+    def _loaded_fields(self) -> set[str]:
+        stored = {field.attname for field in self._meta.concrete_fields if not field.primary_key}
+        return stored - self.get_deferred_fields()
 
     def get_full_name(self) -> str:
         return self.display_name

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import DatabaseError, InterfaceError
 from django.test import Client
 from websockets.sync.client import connect
 
@@ -85,6 +86,40 @@ def test_an_earlier_note_that_comes_late_changes_nothing(alice, monkeypatch):
     assert seen(alice) == now
     assert drain(10) == []
     assert stored(alice).replace(second=0) == now
+
+
+@pytest.mark.database
+def test_a_form_that_was_opened_before_takes_back_nothing_that_was_flushed_since(alice):
+    opened = User.objects.get(pk=alice.pk)
+    last_seen.note(alice.pk)
+    assert drain(10) == []
+    row = User.objects.get(pk=alice.pk)
+    opened.bio = "Tea"
+    opened.save()
+    assert (stored(alice), User.objects.get(pk=alice.pk).last_seen_stamp) == (row.last_seen, row.last_seen_stamp)
+    assert row.last_seen is not None
+    assert row.last_seen_stamp > 0
+    assert User.objects.get(pk=alice.pk).bio == "Tea"
+
+
+def test_what_a_save_names_and_what_was_not_loaded_is_as_ever(alice):
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    alice.last_seen, alice.bio = moment, "Tea"
+    alice.save(update_fields=["last_seen"])
+    assert (stored(alice), User.objects.get(pk=alice.pk).bio) == (moment, "")
+    partial = User.objects.only("email", "password", "is_active").get(pk=alice.pk)
+    User.objects.filter(pk=alice.pk).update(bio="Coffee")
+    partial.save()
+    assert User.objects.get(pk=alice.pk).bio == "Coffee"
+
+
+@pytest.mark.parametrize("fault", [DatabaseError, InterfaceError])
+def test_without_redis_and_database_it_costs_the_note_alone(alice, monkeypatch, fault):
+    def fail(*args, **kwargs):
+        raise fault
+
+    monkeypatch.setattr(last_seen._seen, "set", fail)
+    last_seen.note(alice.pk)
 
 
 def test_requests_are_noted(alice, browser):
