@@ -105,10 +105,18 @@ async def aend(user_id: int, sessions: Collection[str], renewed: bool = False) -
 
 
 def strike(user_id: int, sessions: Collection[str]) -> None:
-    """Take sessions that are over off their person's list. Raises SessionUnavailable."""
-    if sessions:
+    """Take sessions that are over off their person's list. Raises SessionUnavailable.
+
+    One that was listed, but not yet stored, when it was looked for is on the list again afterwards.
+    """
+    if not sessions:
+        return
+    with outages_told():
+        _strike(client(Role.STATE).pipeline(transaction=False), user_id, sessions).execute()
+    for session in set(sessions) - missing(sessions):
         with outages_told():
-            _strike(client(Role.STATE).pipeline(transaction=False), user_id, sessions).execute()
+            pipeline = client(Role.STATE).pipeline(transaction=False)
+            _enlist(pipeline, user_id, session, settings.SESSION_COOKIE_AGE).execute()
 
 
 def missing(sessions: Collection[str]) -> set[str]:

@@ -175,6 +175,24 @@ def test_expired_sessions_leave_the_list_and_the_set_when_it_is_read(alice):
     assert not redis_client(Role.STATE).exists(keys.device(alice.pk, session))
 
 
+def test_a_session_that_is_stored_while_the_list_is_read_stays_on_it(alice, monkeypatch):
+    here, look = browser(), devices._looked_up
+    name, redis = sessions.name_of(hash_of(here)), redis_client(Role.STATE)
+    stored = redis.get(name)
+    redis.delete(name)  # a sign-in lists its session first and stores it then
+
+    def stored_after_the_look(*args):
+        answers = look(*args)
+        redis.set(name, stored, ex=60)
+        return answers
+
+    monkeypatch.setattr(devices, "_looked_up", stored_after_the_look)
+    assert devices.of(alice.pk) == []
+    assert members(alice) == {hash_of(here)}
+    assert devices.end_all(alice.pk) == 1
+    assert not is_signed_in(here)
+
+
 def test_a_session_that_is_not_on_the_list_comes_onto_it_with_its_next_request(alice):
     here = browser()
     redis_client(Role.STATE).delete(keys.sessions_of(alice.pk), keys.device(alice.pk, hash_of(here)))
