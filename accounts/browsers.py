@@ -10,35 +10,34 @@ import re
 UNKNOWN = "Unknown browser"
 LOOKED_AT = 512  # characters; real ones have some 200
 
-BROWSERS = [
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"\bEdg(A|iOS)?/", "Edge"),
-        (r"\b(OPR|OPiOS|OPT)/", "Opera"),
-        (r"\bSamsungBrowser/", "Samsung Internet"),
-        (r"\bVivaldi/", "Vivaldi"),
-        (r"\bYaBrowser/", "Yandex Browser"),
-        (r"\bDuckDuckGo/|\bDdg/", "DuckDuckGo"),
-        (r"\bFocus/|\bKlar/", "Firefox Focus"),
-        (r"\b(Firefox|FxiOS)/", "Firefox"),
-        (r"\b(HeadlessChrome|Chrome|CriOS|Chromium)/", "Chrome"),
-        (r"\bVersion/[\d.]+ .*\bSafari/", "Safari"),
-        (r"^curl/", "curl"),
-        (r"^python-|^Python/", "Python"),
-    )
-]
-SYSTEMS = [
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"\biPhone\b", "iPhone"),
-        (r"\biPad\b", "iPad"),
-        (r"\bAndroid\b", "Android"),
-        (r"\bCrOS\b", "ChromeOS"),
-        (r"\bWindows\b", "Windows"),
-        (r"\bMac OS X\b|\bMacintosh\b", "macOS"),
-        (r"\bLinux\b|\bX11\b", "Linux"),
-    )
-]
+
+def _compiled(*patterns: tuple[str, str]) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(pattern), name) for pattern, name in patterns]
+
+
+BROWSERS = _compiled(
+    (r"\bEdg(A|iOS)?/", "Edge"),
+    (r"\b(OPR|OPiOS|OPT)/", "Opera"),
+    (r"\bSamsungBrowser/", "Samsung Internet"),
+    (r"\bVivaldi/", "Vivaldi"),
+    (r"\bYaBrowser/", "Yandex Browser"),
+    (r"\bDuckDuckGo/|\bDdg/", "DuckDuckGo"),
+    (r"\bFocus/|\bKlar/", "Firefox Focus"),
+    (r"\b(Firefox|FxiOS)/", "Firefox"),
+    (r"\b(HeadlessChrome|Chrome|CriOS|Chromium)/", "Chrome"),
+    (r"\bVersion/[\d.]+ .*\bSafari/", "Safari"),
+    (r"^curl/", "curl"),
+    (r"^python-|^Python/", "Python"),
+)
+SYSTEMS = _compiled(
+    (r"\biPhone\b", "iPhone"),
+    (r"\biPad\b", "iPad"),
+    (r"\bAndroid\b", "Android"),
+    (r"\bCrOS\b", "ChromeOS"),
+    (r"\bWindows\b", "Windows"),
+    (r"\bMac OS X\b|\bMacintosh\b", "macOS"),
+    (r"\bLinux\b|\bX11\b", "Linux"),
+)
 
 
 def described(user_agent: str) -> str:
