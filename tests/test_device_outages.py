@@ -59,11 +59,13 @@ def test_a_redis_that_dies_before_the_sessions_are_ended_is_no_success(alice, re
         sessions.end(alice.pk, [hash_of(here)])
 
 
-def test_a_note_that_cannot_be_made_costs_no_answer(alice, redis_server):
+def test_a_note_that_cannot_be_made_costs_no_answer(alice, redis_server, caplog):
+    caplog.set_level("DEBUG", "accounts")
     session = hash_of(browser())
     devices._noted.clear()
     redis_server.kill()
     devices.touch(alice.pk, session, "Firefox/1", "198.51.100.7")
+    assert "The use of a session could not be noted" in caplog.text
 
 
 def test_a_deactivation_is_made_and_logged(alice, redis_server, caplog):
