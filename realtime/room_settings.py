@@ -66,11 +66,6 @@ _settings: Cached[RoomSettings] = Cached(
 )  # fmt: skip
 
 
-def settings_of(room_id: int) -> RoomSettings | None:
-    """The settings of one room, or None when there is no such room."""
-    return _settings.get(room_id)
-
-
 def settings_of_many(room_ids: Iterable[int]) -> dict[int, RoomSettings]:
     """The settings by id of those rooms that exist, in one round trip at most."""
     return {room_id: found for room_id, found in _settings.get_many(room_ids).items() if found is not None}

@@ -12,7 +12,7 @@ from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
 from realtime import directory, queries, services
 from realtime.models import Room
-from realtime.room_settings import settings_of, settings_of_many
+from realtime.room_settings import settings_of_many
 
 pytestmark = pytest.mark.topology
 
@@ -38,6 +38,10 @@ def browser(alice):
     browser = Client()
     browser.force_login(alice)
     return browser
+
+
+def settings_of(room_id):
+    return settings_of_many([room_id]).get(room_id)
 
 
 def names():
