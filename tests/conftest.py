@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings
 from django.core.cache import caches
+from django.test import Client
 
 from accounts import sessions
 from intellicolab.cache import gateway
@@ -102,6 +103,20 @@ def bob(db, make_user):
 @pytest.fixture
 def charlie(db, make_user):
     return make_user("charlie")
+
+
+@pytest.fixture
+def browser_of():
+    """Call with a person: a browser where they are signed in, of an installation that has been set up."""
+    from accounts.models import Installation
+
+    def sign_in(user) -> Client:
+        Installation.objects.get_or_create(defaults={"administrator": user})
+        browser = Client()
+        browser.force_login(user)
+        return browser
+
+    return sign_in
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import DatabaseError, InterfaceError
-from django.test import Client
 from websockets.sync.client import connect
 
 from accounts import last_seen
-from accounts.models import Installation, User
+from accounts.models import User
 from intellicolab.cache.behind import drain
 
-pytestmark = pytest.mark.topology
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
 
 
 @pytest.fixture(autouse=True)
@@ -23,21 +22,8 @@ def nobody_noted():
 
 
 @pytest.fixture
-def alice(transactional_db, make_user):
-    return make_user("alice")
-
-
-@pytest.fixture
-def bob(transactional_db, make_user):
-    return make_user("bob")
-
-
-@pytest.fixture
-def browser(alice):
-    Installation.objects.create(administrator=alice)
-    browser = Client()
-    browser.force_login(alice)
-    return browser
+def browser(browser_of, alice):
+    return browser_of(alice)
 
 
 def seen(user):

@@ -5,16 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 from django.db import transaction
-from django.test import Client
 
 from accounts import services
-from accounts.models import Installation, User
+from accounts.models import User
 from accounts.own_settings import OwnSettings, settings_of
 from accounts.profiles import get_profile
 from realtime import services as chat
 from realtime.services import NewMessage
 
-pytestmark = pytest.mark.topology
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
 
 CHANGE = {"display_name": "Alicia", "bio": "Tea", "time_zone": "Asia/Tokyo"}
 BEFORE = OwnSettings("Alice", "", "UTC", "")
@@ -22,16 +21,8 @@ AFTER = OwnSettings("Alicia", "Tea", "Asia/Tokyo", "")
 
 
 @pytest.fixture
-def alice(transactional_db, make_user):
-    return make_user("alice")
-
-
-@pytest.fixture
-def browser(alice):
-    Installation.objects.create(administrator=alice)
-    browser = Client()
-    browser.force_login(alice)
-    return browser
+def browser(browser_of, alice):
+    return browser_of(alice)
 
 
 @pytest.mark.database

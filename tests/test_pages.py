@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.test import Client
 
 from accounts.models import Installation
 from realtime import services
@@ -13,18 +12,6 @@ from realtime.services import NewMessage
 from realtime.timeline import lines
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client_of():
-    """Call with a person: a browser where they are signed in."""
-
-    def sign_in(user) -> Client:
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return sign_in
 
 
 @pytest.fixture(autouse=True)
@@ -52,106 +39,106 @@ def test_every_page_asks_strangers_to_sign_in(client, path):
     assert answer.url.startswith("/accounts/login/")
 
 
-def test_home_leads_to_the_room_where_something_was_said_last(client_of, alice, room):
+def test_home_leads_to_the_room_where_something_was_said_last(browser_of, alice, room):
     later = services.create_room(alice, "Coffee")
     post(later, alice, "first")
     post(room, alice, "second")
-    assert client_of(alice).get("/").url == f"/rooms/{room.pk}/"
+    assert browser_of(alice).get("/").url == f"/rooms/{room.pk}/"
 
 
-def test_home_says_what_to_do_to_a_person_without_rooms(client_of, bob):
-    assert "You are in no room yet" in client_of(bob).get("/").content.decode()
+def test_home_says_what_to_do_to_a_person_without_rooms(browser_of, bob):
+    assert "You are in no room yet" in browser_of(bob).get("/").content.decode()
 
 
-def test_a_room_shows_its_newest_messages_and_the_way_to_older_ones(client_of, alice, room):
+def test_a_room_shows_its_newest_messages_and_the_way_to_older_ones(browser_of, alice, room):
     post(room, alice, *(f"number {n}" for n in range(1, 61)))
-    page = client_of(alice).get(f"/rooms/{room.pk}/").content.decode()
+    page = browser_of(alice).get(f"/rooms/{room.pk}/").content.decode()
     assert page.count('data-number="') == 50 + 1  # and the template of a row
     assert "<p>number 60</p>" in page
     assert "<p>number 10</p>" not in page
     assert 'href="?before=11"' in page
-    older = client_of(alice).get(f"/rooms/{room.pk}/?before=11").content.decode()
+    older = browser_of(alice).get(f"/rooms/{room.pk}/?before=11").content.decode()
     assert "<p>number 10</p>" in older
     assert "To the newest messages" in older
 
 
-def test_history_comes_as_json_with_the_version_it_was_made_from(client_of, alice, room):
+def test_history_comes_as_json_with_the_version_it_was_made_from(browser_of, alice, room):
     post(room, alice, *(f"number {n}" for n in range(1, 61)))
-    first = client_of(alice).get(f"/rooms/{room.pk}/messages").json()
+    first = browser_of(alice).get(f"/rooms/{room.pk}/messages").json()
     assert [message["number"] for message in first["messages"]] == list(range(11, 61))
     assert (first["more"], first["version"]) == (True, 60)
-    last = client_of(alice).get(f"/rooms/{room.pk}/messages?before=11").json()
+    last = browser_of(alice).get(f"/rooms/{room.pk}/messages?before=11").json()
     assert [message["number"] for message in last["messages"]] == list(range(1, 11))
     assert last["more"] is False
 
 
 @pytest.mark.parametrize("before", ["", "x", "-1", "1e9", "9" * 40, "²"])
-def test_a_before_that_is_no_number_means_the_newest(client_of, alice, room, before):
+def test_a_before_that_is_no_number_means_the_newest(browser_of, alice, room, before):
     post(room, alice, "only")
-    page = client_of(alice).get(f"/rooms/{room.pk}/messages", {"before": before}).json()
+    page = browser_of(alice).get(f"/rooms/{room.pk}/messages", {"before": before}).json()
     assert [message["number"] for message in page["messages"]] == [1]
 
 
 @pytest.mark.parametrize("path", ["", "messages", "settings/"])
-def test_a_private_room_is_not_there_for_others(client_of, alice, bob, path):
+def test_a_private_room_is_not_there_for_others(browser_of, alice, bob, path):
     secret = services.create_room(alice, "Secret plans", kind=Room.Kind.PRIVATE)
     post(secret, alice, "hush")
-    assert client_of(alice).get(f"/rooms/{secret.pk}/{path}").status_code == 200
-    answer = client_of(bob).get(f"/rooms/{secret.pk}/{path}")
+    assert browser_of(alice).get(f"/rooms/{secret.pk}/{path}").status_code == 200
+    answer = browser_of(bob).get(f"/rooms/{secret.pk}/{path}")
     assert answer.status_code == 404
     assert "Secret plans" not in answer.content.decode()
-    assert "Secret plans" not in client_of(bob).get("/rooms/").content.decode()
+    assert "Secret plans" not in browser_of(bob).get("/rooms/").content.decode()
 
 
-def test_an_open_room_is_offered_to_who_follows_a_link_to_it(client_of, bob, room, alice):
+def test_an_open_room_is_offered_to_who_follows_a_link_to_it(browser_of, bob, room, alice):
     post(room, alice, "for members")
-    answer = client_of(bob).get(f"/rooms/{room.pk}/")
+    answer = browser_of(bob).get(f"/rooms/{room.pk}/")
     assert answer.status_code == 404
     assert "Join Tea" in answer.content.decode()
     assert "for members" not in answer.content.decode()
-    joined = client_of(bob).post(f"/rooms/{room.pk}/join", follow=True)
+    joined = browser_of(bob).post(f"/rooms/{room.pk}/join", follow=True)
     assert "for members" in joined.content.decode()
 
 
-def test_refusals_are_json_for_programs(client_of, bob, room):
-    answer = client_of(bob).get(f"/rooms/{room.pk}/messages", headers={"Accept": "application/json"})
+def test_refusals_are_json_for_programs(browser_of, bob, room):
+    answer = browser_of(bob).get(f"/rooms/{room.pk}/messages", headers={"Accept": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (404, "no_room")
 
 
-def test_a_message_sent_twice_without_javascript_is_stored_once(client_of, alice, room):
-    client = client_of(alice)
+def test_a_message_sent_twice_without_javascript_is_stored_once(browser_of, alice, room):
+    client = browser_of(alice)
     for _ in range(2):
         answer = client.post(f"/rooms/{room.pk}/messages", {"id": "one-form", "text": "by\r\nform"})
         assert answer.url == f"/rooms/{room.pk}/"
     assert [message.text for message in Message.objects.all()] == ["by\nform"]
 
 
-def test_a_message_that_is_refused_comes_back_with_its_text(client_of, alice, room, settings):
+def test_a_message_that_is_refused_comes_back_with_its_text(browser_of, alice, room, settings):
     settings.MESSAGE_MAX_LENGTH = 5
-    answer = client_of(alice).post(f"/rooms/{room.pk}/messages", {"id": "x", "text": "much too long"})
+    answer = browser_of(alice).post(f"/rooms/{room.pk}/messages", {"id": "x", "text": "much too long"})
     assert answer.status_code == 400
     assert "A message may have 5 characters" in answer.content.decode()
     assert ">much too long</textarea>" in answer.content.decode()
     assert not Message.objects.exists()
 
 
-def test_nobody_writes_to_a_room_that_is_not_theirs(client_of, bob, room):
-    answer = client_of(bob).post(f"/rooms/{room.pk}/messages", {"id": "x", "text": "hello?"})
+def test_nobody_writes_to_a_room_that_is_not_theirs(browser_of, bob, room):
+    answer = browser_of(bob).post(f"/rooms/{room.pk}/messages", {"id": "x", "text": "hello?"})
     assert answer.status_code == 404
     assert not Message.objects.exists()
 
 
-def test_names_topics_and_messages_are_escaped(client_of, alice):
+def test_names_topics_and_messages_are_escaped(browser_of, alice):
     room = services.create_room(alice, "<i>Tea</i>", topic="a < b & c")
     post(room, alice, "<script>alert(1)</script>")
-    page = client_of(alice).get(f"/rooms/{room.pk}/").content.decode()
+    page = browser_of(alice).get(f"/rooms/{room.pk}/").content.decode()
     assert "<i>Tea" not in page
     assert "a &lt; b &amp; c" in page
     assert "<script>alert" not in page
 
 
-def test_a_new_room_is_made_and_opened(client_of, alice):
-    answer = client_of(alice).post("/rooms/new/", {"name": "  Long   walks ", "topic": "", "kind": "private"})
+def test_a_new_room_is_made_and_opened(browser_of, alice):
+    answer = browser_of(alice).post("/rooms/new/", {"name": "  Long   walks ", "topic": "", "kind": "private"})
     made = Room.objects.get(name="Long walks")
     assert answer.url == f"/rooms/{made.pk}/"
     assert made.kind == Room.Kind.PRIVATE
@@ -165,99 +152,99 @@ def test_a_new_room_is_made_and_opened(client_of, alice):
         ({"name": "Chess", "kind": "direct"}, "Select a valid choice"),
     ],
 )
-def test_a_room_that_cannot_be_made_says_why(client_of, alice, room, data, words):
-    answer = client_of(alice).post("/rooms/new/", data)
+def test_a_room_that_cannot_be_made_says_why(browser_of, alice, room, data, words):
+    answer = browser_of(alice).post("/rooms/new/", data)
     assert answer.status_code == 400
     assert words in answer.content.decode()
     assert Room.objects.count() == 1
 
 
-def test_only_an_owner_changes_and_archives_a_room(client_of, alice, bob, room):
+def test_only_an_owner_changes_and_archives_a_room(browser_of, alice, bob, room):
     services.join_room(bob, room)
-    assert "Save" not in client_of(bob).get(f"/rooms/{room.pk}/settings/").content.decode()
-    assert client_of(bob).post(f"/rooms/{room.pk}/archive").status_code == 403
-    refused = client_of(bob).post(f"/rooms/{room.pk}/settings/", {"name": "Mine", "topic": ""})
+    assert "Save" not in browser_of(bob).get(f"/rooms/{room.pk}/settings/").content.decode()
+    assert browser_of(bob).post(f"/rooms/{room.pk}/archive").status_code == 403
+    refused = browser_of(bob).post(f"/rooms/{room.pk}/settings/", {"name": "Mine", "topic": ""})
     assert "Only an owner" in refused.content.decode()
     room.refresh_from_db()
     assert (room.name, room.is_archived) == ("Tea", False)
 
-    client_of(alice).post(f"/rooms/{room.pk}/settings/", {"name": "Green tea", "topic": "hot"})
-    client_of(alice).post(f"/rooms/{room.pk}/archive")
+    browser_of(alice).post(f"/rooms/{room.pk}/settings/", {"name": "Green tea", "topic": "hot"})
+    browser_of(alice).post(f"/rooms/{room.pk}/archive")
     room.refresh_from_db()
     assert (room.name, room.topic, room.is_archived) == ("Green tea", "hot", True)
 
 
-def test_an_archived_room_can_be_read_and_says_that_it_is_closed(client_of, alice, room):
+def test_an_archived_room_can_be_read_and_says_that_it_is_closed(browser_of, alice, room):
     post(room, alice, "the last word")
     services.archive_room(alice, room)
-    page = client_of(alice).get(f"/rooms/{room.pk}/").content.decode()
+    page = browser_of(alice).get(f"/rooms/{room.pk}/").content.decode()
     assert "the last word" in page
     assert "This room was archived on" in page
     assert "<textarea" not in page
-    assert client_of(alice).post(f"/rooms/{room.pk}/messages", {"id": "x", "text": "one more"}).status_code == 400
+    assert browser_of(alice).post(f"/rooms/{room.pk}/messages", {"id": "x", "text": "one more"}).status_code == 400
 
 
-def test_members_add_people_to_a_private_room(client_of, alice, bob):
+def test_members_add_people_to_a_private_room(browser_of, alice, bob):
     secret = services.create_room(alice, "Secret", kind=Room.Kind.PRIVATE)
-    client_of(alice).post(f"/rooms/{secret.pk}/members", {"user": bob.pk})
-    assert client_of(bob).get(f"/rooms/{secret.pk}/").status_code == 200
+    browser_of(alice).post(f"/rooms/{secret.pk}/members", {"user": bob.pk})
+    assert browser_of(bob).get(f"/rooms/{secret.pk}/").status_code == 200
 
 
-def test_strangers_add_nobody(client_of, alice, bob, charlie):
+def test_strangers_add_nobody(browser_of, alice, bob, charlie):
     secret = services.create_room(alice, "Secret", kind=Room.Kind.PRIVATE)
-    assert client_of(bob).post(f"/rooms/{secret.pk}/members", {"user": charlie.pk}).status_code == 404
+    assert browser_of(bob).post(f"/rooms/{secret.pk}/members", {"user": charlie.pk}).status_code == 404
     assert Membership.objects.filter(room=secret).count() == 1
 
 
-def test_leaving_a_room_ends_what_one_may_read(client_of, bob, room):
+def test_leaving_a_room_ends_what_one_may_read(browser_of, bob, room):
     services.join_room(bob, room)
-    assert client_of(bob).post(f"/rooms/{room.pk}/leave").url == "/rooms/"
-    assert client_of(bob).get(f"/rooms/{room.pk}/messages").status_code == 404
+    assert browser_of(bob).post(f"/rooms/{room.pk}/leave").url == "/rooms/"
+    assert browser_of(bob).get(f"/rooms/{room.pk}/messages").status_code == 404
 
 
-def test_the_only_owner_is_told_why_they_cannot_leave(client_of, alice, bob, room):
+def test_the_only_owner_is_told_why_they_cannot_leave(browser_of, alice, bob, room):
     services.join_room(bob, room)
-    answer = client_of(alice).post(f"/rooms/{room.pk}/leave")
+    answer = browser_of(alice).post(f"/rooms/{room.pk}/leave")
     assert answer.status_code == 409
     assert "You are the only owner" in answer.content.decode()
 
 
-def test_a_direct_room_is_named_after_the_other(client_of, alice, bob, charlie):
-    path = client_of(alice).post(f"/people/{bob.pk}/direct").url
-    assert client_of(bob).post(f"/people/{alice.pk}/direct").url == path
-    assert "<title>Bob" in client_of(alice).get(path).content.decode()
-    assert "<title>Alice" in client_of(bob).get(path).content.decode()
-    assert client_of(charlie).get(path).status_code == 404
+def test_a_direct_room_is_named_after_the_other(browser_of, alice, bob, charlie):
+    path = browser_of(alice).post(f"/people/{bob.pk}/direct").url
+    assert browser_of(bob).post(f"/people/{alice.pk}/direct").url == path
+    assert "<title>Bob" in browser_of(alice).get(path).content.decode()
+    assert "<title>Alice" in browser_of(bob).get(path).content.decode()
+    assert browser_of(charlie).get(path).status_code == 404
 
 
-def test_the_sidebar_lists_only_ones_own_rooms_and_marks_the_open_one(client_of, alice, bob, room):
+def test_the_sidebar_lists_only_ones_own_rooms_and_marks_the_open_one(browser_of, alice, bob, room):
     other = services.create_room(bob, "Bobs own")
-    page = client_of(alice).get(f"/rooms/{room.pk}/").content.decode()
+    page = browser_of(alice).get(f"/rooms/{room.pk}/").content.decode()
     assert f'data-room="{room.pk}" data-visit aria-current="page"' in page
     assert "Bobs own" not in page
-    fragment = client_of(bob).get("/sidebar").content.decode()
+    fragment = browser_of(bob).get("/sidebar").content.decode()
     assert f'href="/rooms/{other.pk}/"' in fragment
     assert "<html" not in fragment
 
 
-def test_only_administrators_see_the_way_to_the_admin(client_of, alice, make_user):
+def test_only_administrators_see_the_way_to_the_admin(browser_of, alice, make_user):
     boss = make_user("boss", is_staff=True)
-    assert "Administration" in client_of(boss).get("/rooms/").content.decode()
-    assert "Administration" not in client_of(alice).get("/rooms/").content.decode()
+    assert "Administration" in browser_of(boss).get("/rooms/").content.decode()
+    assert "Administration" not in browser_of(alice).get("/rooms/").content.decode()
 
 
 @pytest.mark.parametrize("path", ["join", "leave", "archive", "members"])
-def test_nothing_is_changed_by_following_a_link(client_of, alice, room, path):
-    assert client_of(alice).get(f"/rooms/{room.pk}/{path}").status_code == 405
+def test_nothing_is_changed_by_following_a_link(browser_of, alice, room, path):
+    assert browser_of(alice).get(f"/rooms/{room.pk}/{path}").status_code == 405
 
 
 def test_a_room_page_costs_the_same_number_of_queries_however_many_people_wrote(
-    client_of, alice, bob, charlie, room, django_assert_max_num_queries
+    browser_of, alice, bob, charlie, room, django_assert_max_num_queries
 ):
     for person in (bob, charlie):
         services.join_room(person, room)
     post(room, alice, "a", "b")
-    client = client_of(alice)
+    client = browser_of(alice)
     client.get(f"/rooms/{room.pk}/")
     for person in (bob, charlie):
         post(room, person, *"cdefgh")
@@ -265,12 +252,12 @@ def test_a_room_page_costs_the_same_number_of_queries_however_many_people_wrote(
         client.get(f"/rooms/{room.pk}/")
 
 
-def test_times_are_in_the_readers_zone(client_of, make_user, room):
+def test_times_are_in_the_readers_zone(browser_of, make_user, room):
     reader = make_user("reader", time_zone="Asia/Tokyo")
     services.join_room(reader, room)
     midnight = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
     services.post_messages([NewMessage(room.pk, reader.pk, "t", "late", created_at=midnight)])
-    page = client_of(reader).get(f"/rooms/{room.pk}/").content.decode()
+    page = browser_of(reader).get(f"/rooms/{room.pk}/").content.decode()
     assert ">08:30</time>" in page
     assert "Monday, 23 November 2026" in page
 

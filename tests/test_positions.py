@@ -4,26 +4,14 @@ import threading
 
 import pytest
 from django.db import connection, transaction
-from django.test import Client
 
-from accounts.models import Installation
 from intellicolab.cache.behind import drain
 from realtime import queries, services
 from realtime.errors import ChatError
 from realtime.models import Membership
 from realtime.services import NewMessage
 
-pytestmark = pytest.mark.topology
-
-
-@pytest.fixture
-def alice(transactional_db, make_user):
-    return make_user("alice")
-
-
-@pytest.fixture
-def bob(transactional_db, make_user):
-    return make_user("bob")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
 
 
 @pytest.fixture
@@ -34,11 +22,8 @@ def room(alice, bob):
 
 
 @pytest.fixture
-def browser(bob):
-    Installation.objects.create(administrator=bob)
-    browser = Client()
-    browser.force_login(bob)
-    return browser
+def browser(browser_of, bob):
+    return browser_of(bob)
 
 
 def say(room, user, *texts):

@@ -4,9 +4,7 @@ import threading
 
 import pytest
 from django.db import transaction
-from django.test import Client
 
-from accounts.models import Installation
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
@@ -14,17 +12,7 @@ from realtime import directory, queries, services
 from realtime.models import Room
 from realtime.room_settings import settings_of_many
 
-pytestmark = pytest.mark.topology
-
-
-@pytest.fixture
-def alice(transactional_db, make_user):
-    return make_user("alice")
-
-
-@pytest.fixture
-def bob(transactional_db, make_user):
-    return make_user("bob")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
 
 
 @pytest.fixture
@@ -33,11 +21,8 @@ def room(alice):
 
 
 @pytest.fixture
-def browser(alice):
-    Installation.objects.create(administrator=alice)
-    browser = Client()
-    browser.force_login(alice)
-    return browser
+def browser(browser_of, alice):
+    return browser_of(alice)
 
 
 def settings_of(room_id):
@@ -177,10 +162,8 @@ def test_a_room_that_is_rolled_back_was_never_listed(alice, room):
     assert names() == ["Tea"]
 
 
-def test_ones_own_coming_and_going_shows_at_once(alice, bob, room):
-    client = Client()
-    client.force_login(bob)
-    Installation.objects.create(administrator=alice)
+def test_ones_own_coming_and_going_shows_at_once(bob, room, browser_of):
+    client = browser_of(bob)
     assert "Join Tea" in client.get("/rooms/").content.decode()
     services.join_room(bob, room)
     assert "Open Tea" in client.get("/rooms/").content.decode()
@@ -198,7 +181,7 @@ def test_the_nearest_page_stands_in_for_one_that_is_not_there(alice, room, monke
     assert not redis_client(Role.CACHE).exists(keys.cached("directory", 10**18))
 
 
-def test_an_empty_installation_has_an_empty_directory(transactional_db):
+def test_an_empty_installation_has_an_empty_directory():
     assert directory.page(1) == directory.Page((), 1, 1)
 
 

@@ -3,18 +3,12 @@
 import pytest
 from django.contrib.auth.models import Group
 from django.db import transaction
-from django.test import Client
 
 from accounts import services
-from accounts.models import Installation, User
+from accounts.models import User
 from accounts.tiers import AUTHENTICATED, STAFF, Tier, atier_of, tier_of
 
-pytestmark = pytest.mark.topology
-
-
-@pytest.fixture
-def alice(transactional_db, make_user):
-    return make_user("alice")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
 
 
 @pytest.fixture
@@ -140,12 +134,9 @@ def test_the_database_answers_while_redis_is_away(alice, redis_server):
     assert tier_of(alice.pk) == Tier(AUTHENTICATED, ())
 
 
-def test_the_menu_leads_administrators_to_the_administration(alice):
-    Installation.objects.create(administrator=alice)
-    browser = Client()
-    browser.force_login(alice)
+def test_the_menu_leads_administrators_to_the_administration(alice, browser_of):
+    browser = browser_of(alice)
     assert b"Administration" not in browser.get("/rooms/").content
-    User.objects.get(pk=alice.pk)
     alice.is_staff = True
     alice.save()
     assert b"Administration" in browser.get("/rooms/").content

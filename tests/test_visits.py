@@ -6,18 +6,12 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 
-from accounts.models import Installation
 from intellicolab.cache.behind import drain, registry
 from realtime import directory, services, visits
 from realtime.models import Room
 from realtime.templatetags.chat import compact
 
-pytestmark = pytest.mark.topology
-
-
-@pytest.fixture
-def alice(transactional_db, make_user):
-    return make_user("alice")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
 
 
 @pytest.fixture
@@ -26,11 +20,8 @@ def room(alice):
 
 
 @pytest.fixture
-def browser(alice):
-    Installation.objects.create(administrator=alice)
-    browser = Client()
-    browser.force_login(alice)
-    return browser
+def browser(browser_of, alice):
+    return browser_of(alice)
 
 
 def total(room):
