@@ -1,12 +1,15 @@
 """The lock while Redis is away. Apart from `test_lock.py`, because these tests kill and pause the server."""
 
+import asyncio
 import time
 
 import pytest
 
-from intellicolab.redis.lock import Lock, LockLost, LockUnavailable
+from intellicolab.redis import keys
+from intellicolab.redis.client import Role, async_client
+from intellicolab.redis.lock import Lock, LockLost, LockUnavailable, held
 
-from .test_lock import blocked, closed_pools, in_thread, wait_until
+from .test_lock import blocked, closed_pools, in_thread, state, wait_until
 
 __all__ = ["closed_pools"]  # a fixture that every test here uses
 
@@ -75,3 +78,34 @@ def test_a_server_that_hangs_costs_a_read_timeout_and_no_more(redis_server):
         assert time.monotonic() - start < 6
     finally:
         redis_server.resume()
+
+
+def was_taken():
+    """The server has run the `take` whose answer nobody waited for."""
+    return state().exists(keys.lock_fence("reports"))
+
+
+@pytest.mark.slow
+def test_a_lock_that_came_after_the_wait_for_an_answer_is_given_back(redis_server):
+    state().ping()  # a connection over which the `take` lies in the socket of the server that hangs
+    redis_server.pause()
+    try:
+        with pytest.raises(LockUnavailable):
+            Lock("reports", lease=600).acquire()
+    finally:
+        redis_server.resume()
+    wait_until(was_taken)
+    wait_until(lambda: held("reports") is None)
+
+
+@pytest.mark.slow
+async def test_a_lock_that_came_too_late_for_a_task_is_given_back(redis_server):
+    await async_client(Role.STATE).ping()
+    redis_server.pause()
+    try:
+        with pytest.raises(LockUnavailable):
+            await asyncio.create_task(Lock("reports", lease=600).aacquire())  # which ends with it
+    finally:
+        redis_server.resume()
+    await asyncio.to_thread(wait_until, was_taken)
+    await asyncio.to_thread(wait_until, lambda: held("reports") is None)

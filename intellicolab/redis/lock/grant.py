@@ -5,7 +5,6 @@ import logging
 import secrets
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from redis.exceptions import RedisError
@@ -60,6 +59,7 @@ class Grant:
         self.fence = 0
         self.owner = current_owner()
         self.ended = False
+        self.abandoned = False
         self._lost = False
         self._good_until = 0.0
         self.next_renewal = 0.0
@@ -100,15 +100,22 @@ class Grant:
         else:
             self._released(ours)
 
+    def abandon(self) -> None:
+        """Nobody waits for it any more, but a command without an answer may still bring it, or have queued it: who
+        renews withdraws it instead, until Redis answers, or until it would have ended by itself."""
+        self.abandoned = True
+        self.next_renewal = time.monotonic()
+        self._good_until = self.next_renewal + self.lease
+
     def withdraw(self) -> None:
-        """Leave the queue, and the lock if it came meanwhile."""
-        with suppress(RedisError, OSError):
-            _release(client(Role.STATE), self._keys(), [self.token, HANDOVER_MS])
+        """Leave the queue, and the lock if it came meanwhile; harmless when repeated. Raises RedisError."""
+        _release(client(Role.STATE), self._keys(), [self.token, HANDOVER_MS])
+        self._end()
 
     async def awithdraw(self) -> None:
         """The async form of `withdraw`."""
-        with suppress(RedisError, OSError):
-            await _release.call_async(async_client(Role.STATE), self._keys(), [self.token, HANDOVER_MS])
+        await _release.call_async(async_client(Role.STATE), self._keys(), [self.token, HANDOVER_MS])
+        self._end()
 
     def renew(self) -> None:
         """Begin the lease anew; called by the renewer. Raises RedisError, and the lease then runs on."""
@@ -136,11 +143,11 @@ class Grant:
         gone = self.owner.done() if isinstance(self.owner, asyncio.Task) else not self.owner.is_alive()
         if gone:
             self._leave_owner()
-        return gone or self.ended or self.lost
+        return (gone and not self.abandoned) or self.ended or self.lost
 
     def postpone_renewal(self) -> None:
         """It failed: again soon, but not at once, because a server that is starting has enough to do."""
-        self.next_renewal = time.monotonic() + self.lease / 10
+        self.next_renewal = time.monotonic() + min(FIRST_RENEWAL, self.lease / 10)
 
     @property
     def _lease_ms(self) -> int:

@@ -1,11 +1,11 @@
 """A lock for what only one in the whole installation may do at a time."""
 
-import asyncio
 import math
 import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +25,6 @@ LONGEST_LEASE = 3600.0  # seconds
 LONGEST_NAP = 10.0
 
 _take = scripts.load(Path(__file__).parent, "take")
-_withdrawing: set[asyncio.Task] = set()  # the loop itself holds tasks only weakly
 
 
 class Lock:
@@ -57,11 +56,14 @@ class Lock:
                 woken = client(Role.STATE, Purpose.WAITING).blpop([attempt.wake], timeout=attempt.nap)
                 attempt.was_woken(woken)
         except (RedisError, OSError) as error:
+            attempt.grant.abandon()
+            renewer.add(attempt.grant)
             raise attempt.unavailable(error) from error
         except LockTimeout:
             raise  # it has left the queue already
-        except BaseException:  # whatever else ends the wait: nobody must be kept waiting for us
-            attempt.grant.withdraw()
+        except BaseException:  # whatever else ends the wait, perhaps with the process: nobody must be kept waiting
+            with suppress(RedisError, OSError):
+                attempt.grant.withdraw()
             raise
         renewer.add(attempt.grant)
         return attempt.grant
@@ -74,13 +76,14 @@ class Lock:
                 woken = await async_client(Role.STATE, Purpose.WAITING).blpop([attempt.wake], timeout=attempt.nap)
                 attempt.was_woken(woken)
         except (RedisError, OSError) as error:
+            attempt.grant.abandon()
+            renew_in_loop(attempt.grant)
             raise attempt.unavailable(error) from error
         except LockTimeout:
             raise
-        except BaseException:  # a cancelled task may not wait any more, so another one tidies up
-            withdrawing = asyncio.get_running_loop().create_task(attempt.grant.awithdraw())
-            _withdrawing.add(withdrawing)
-            withdrawing.add_done_callback(_withdrawing.discard)
+        except BaseException:  # a cancelled task may not wait any more
+            attempt.grant.abandon()
+            renew_in_loop(attempt.grant)
             raise
         renew_in_loop(attempt.grant)
         return attempt.grant

@@ -1,4 +1,4 @@
-"""Renewal of held locks: one thread for those of threads, a timer of the loop for those of tasks.
+"""Renewal of held locks, and withdrawal of abandoned ones: a thread for those of threads, the loop for those of tasks.
 
 Both end with their process and pass over what has been given back, so no lock outlives its holder for longer than a
 lease.
@@ -61,7 +61,10 @@ class Renewer:
     def _renew(grant: Grant) -> None:
         grant.postpone_renewal()  # until it has worked
         with suppress(RedisError, OSError):
-            grant.renew()
+            if grant.abandoned:
+                grant.withdraw()
+            else:
+                grant.renew()
 
 
 renewer = Renewer()
@@ -83,6 +86,9 @@ def _start(grant: Grant) -> None:
 async def _renew(grant: Grant) -> None:
     grant.postpone_renewal()
     with suppress(RedisError, OSError):
-        await grant.arenew()
+        if grant.abandoned:
+            await grant.awithdraw()
+        else:
+            await grant.arenew()
     if not grant.over:
         renew_in_loop(grant)
