@@ -32,18 +32,13 @@ async def test_what_is_sent_to_a_group_reaches_its_channels():
 
 @pytest.mark.slow
 async def test_a_group_hears_again_when_its_cluster_node_dies():
-    nodes = Nodes(valkey())
-    try:
-        nodes.start()
+    with Nodes(valkey()) as nodes:
         receiver, sender = layer_at(nodes.url), layer_at(nodes.url)
         channel = await member_of(receiver, "room.1")
         await reaches(sender, receiver, channel)
         node_of(receiver, nodes).kill()
         assert await reaches(sender, receiver, channel) < HEALED
         await asyncio.gather(receiver.flush(), sender.flush())
-    finally:
-        for server in nodes.servers:
-            server.stop()
 
 
 @pytest.mark.slow

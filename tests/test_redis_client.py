@@ -229,8 +229,10 @@ def test_a_blocking_read_outlasts_the_time_limit_of_commands():
     blocking.ping()
     timer = threading.Timer(2.3, lambda: client(Role.STATE).rpush("list", "late"))
     timer.start()
-    assert blocking.blpop(["list"], timeout=10) == (b"list", b"late")
-    timer.join()
+    try:
+        assert blocking.blpop(["list"], timeout=10) == (b"list", b"late")
+    finally:
+        timer.join()
 
 
 def test_a_time_limit_in_the_address_is_for_commands_and_cuts_no_blocking_read_short(settings):

@@ -21,13 +21,10 @@ MANY = {f"key{number}": number for number in range(60)}
 @pytest.fixture(scope="module", params=["sentinel", "cluster"])
 def started(request) -> Iterator[Sentinels | Nodes]:
     binary, papers = redis7(), Papers()
-    made = Sentinels(papers) if request.param == "sentinel" else Nodes(binary, papers=papers)
     try:
-        made.start()
-        yield made
+        with Sentinels(papers) if request.param == "sentinel" else Nodes(binary, papers=papers) as made:
+            yield made
     finally:
-        for server in made.servers:
-            server.stop()
         papers.remove()
 
 

@@ -48,29 +48,23 @@ def sentinels(settings) -> Iterator[Sentinels]:
         yield servers
 
 
-def cluster_of(settings, primaries: int = 3, replicas: int = 0) -> Iterator[Nodes]:
-    nodes = Nodes(valkey(), primaries, replicas)
-    cache = Single(valkey())
-    try:
-        nodes.start()
-        cache.start()
-        # One Cluster for both roles' clients would share nothing but its nodes; the cache needs no failover of its own.
-        with settings_of(settings, nodes.url, cache.url):
-            yield nodes
-    finally:
-        cache.stop()
-        for server in nodes.servers:
-            server.stop()
+@contextlib.contextmanager
+def cluster_of(settings, replicas: int = 0) -> Iterator[Nodes]:
+    # One Cluster for both roles' clients would share nothing but its nodes; the cache needs no failover of its own.
+    with Nodes(valkey(), replicas) as nodes, Single(valkey()) as cache, settings_of(settings, nodes.url, cache.url):
+        yield nodes
 
 
 @pytest.fixture
 def cluster(settings) -> Iterator[Nodes]:
-    yield from cluster_of(settings)
+    with cluster_of(settings) as nodes:
+        yield nodes
 
 
 @pytest.fixture
 def replicated(settings) -> Iterator[Nodes]:
-    yield from cluster_of(settings, replicas=1)
+    with cluster_of(settings, replicas=1) as nodes:
+        yield nodes
 
 
 @pytest.fixture
@@ -86,6 +80,7 @@ class Traffic:
     def __init__(self, call: Callable[[int], object]) -> None:
         self._call, self._stop = call, threading.Event()
         self.done: list[int] = []
+        self.felt = 0  # how many were done when the last error came
         self.slowest = 0.0
         self.errors: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run)
@@ -109,13 +104,18 @@ class Traffic:
                 self.done.append(number)
             except (RedisError, OSError) as error:
                 self.errors[type(error).__name__] += 1
+                self.felt = len(self.done)
             self.slowest = max(self.slowest, time.monotonic() - began)
             time.sleep(0.005)
 
     def heals(self) -> None:
-        """It goes on without a restart: a hundred more calls get through."""
+        """It goes on without a restart: a hundred more calls get through, one after another, to every node."""
         before = len(self.done)
-        until(lambda: len(self.done) > before + 100, HEALED_SECONDS, f"traffic heals after {self.errors}")
+
+        def healed() -> bool:
+            return len(self.done) > max(before, self.felt) + 100
+
+        until(healed, HEALED_SECONDS, f"traffic heals after {self.errors}")
 
 
 def kinds_of_traffic(increment: scripts.Script) -> list[Traffic]:
@@ -145,10 +145,9 @@ def runs_through(increment: scripts.Script, fail: Callable[[], None]) -> None:
     session.save()
     with traffic[0], traffic[1], traffic[2], traffic[3]:
         fail()
-        time.sleep(1.5)  # the failure is felt before it is asked whether it healed
+        until(lambda: traffic[1].errors, what="the failure is felt")  # its keys are all on the server that fails
         for one in traffic:
             one.heals()
-    assert sum(sum(one.errors.values()) for one in traffic), "the failure was not felt: nothing is shown"
     assert max(one.slowest for one in traffic) < ERROR_SECONDS
     for name in [f"list:{number}" for number in range(20)] + [f"piped:{name}" for name in "abcdef"]:
         written = client(Role.STATE).lrange(name, 0, -1)
@@ -227,7 +226,7 @@ def test_a_demoted_primary_is_left_without_an_error_that_lasts(sentinels):
 
 
 @pytest.mark.slow
-def test_a_silent_node_gets_nothing_twice(cluster):
+def test_a_silent_node_gets_nothing_twice(cluster, fast_enough):
     """redis-py's own pipelines of a Cluster send again what timed out, even without retries."""
     fast = client(Role.STATE, Purpose.FAST)
     fast.xlen("stream")
@@ -243,7 +242,7 @@ def test_a_silent_node_gets_nothing_twice(cluster):
 
 
 @pytest.mark.slow
-async def test_a_silent_node_gets_nothing_twice_async(cluster):
+async def test_a_silent_node_gets_nothing_twice_async(cluster, fast_enough):
     fast = async_client(Role.STATE, Purpose.FAST)
     node = node_of(cluster, "stream")
     try:
@@ -324,15 +323,15 @@ def test_blocking_reads_and_subscriptions_work(request, kind):
     blocking = client(Role.STATE, Purpose.BLOCKING)
     timer = threading.Timer(2.3, lambda: client(Role.STATE).rpush("list", "late"))
     timer.start()
-    assert blocking.blpop(["list"], timeout=10) == (b"list", b"late")
-    timer.join()
-    with blocking.pubsub(ignore_subscribe_messages=True) as subscriber:
+    try:
+        assert blocking.blpop(["list"], timeout=10) == (b"list", b"late")
+    finally:
+        timer.join()
+    with blocking.pubsub() as subscriber:
         subscriber.subscribe("news")
-        subscriber.get_message(timeout=2)
+        assert subscriber.get_message(timeout=10)["type"] == "subscribe"
         client(Role.STATE).publish("news", "hello")
-        heard: list[object] = []
-        until(lambda: heard.append(subscriber.get_message(timeout=1)) or any(heard))
-    assert any(message and message["data"] == b"hello" for message in heard)
+        assert subscriber.get_message(timeout=10)["data"] == b"hello"
 
 
 def test_a_server_whose_certificate_is_of_another_authority_is_refused(settings, tmp_path):
@@ -407,6 +406,12 @@ def node_of(nodes: Nodes, key: str) -> Server:
     """The primary that has the key."""
     slot = redis.cluster.key_slot(key.encode())
     return nodes.primaries[next(i for i in range(3) if slot < 16384 * (i + 1) // 3)]
+
+
+@pytest.fixture
+def fast_enough(monkeypatch):
+    """A limit for Purpose.FAST that a loaded machine does not outrun."""
+    monkeypatch.setitem(READ_TIMEOUT, Purpose.FAST, 0.6)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 import redis
@@ -35,6 +35,7 @@ PASSWORD, SENTINEL_PASSWORD = "p@ss:w/rd", "s#ntinel"  # with signs that a URL m
 QUOTED, SENTINEL_QUOTED = "p%40ss%3Aw%2Frd", "s%23ntinel"
 START_SECONDS = 20.0
 SLOTS = 16384
+PRIMARIES = 3
 
 
 class Missing(RuntimeError):
@@ -202,7 +203,7 @@ class Topology:
             if not server._sentinel and server.run("ROLE")[0] == "master":
                 server.run("FLUSHALL")
 
-    def __enter__(self) -> "Topology":
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -352,27 +353,24 @@ class Sentinels(Topology):
 
     def start(self) -> None:
         super().start()
-        until(self._ready, what="the Sentinels know each other and the replica")
+        until(lambda: all(map(self._is_ready, self.sentinels)), what="the Sentinels could promote the replica")
 
-    def _ready(self) -> bool:
-        states = [sentinel.run("SENTINEL", "MASTER", "team") for sentinel in self.sentinels]
-        return all(int(state["num-slaves"]) == 1 and int(state["num-other-sentinels"]) == 2 for state in states)
+    @staticmethod
+    def _is_ready(sentinel: Server) -> bool:
+        """Whether it knows the others, and a replica that it has heard to follow: only such a one is promoted."""
+        replicas = sentinel.run("SENTINEL", "REPLICAS", "team")
+        others = int(sentinel.run("SENTINEL", "MASTER", "team")["num-other-sentinels"])
+        return others == 2 and [replica["master-link-status"] for replica in replicas] == ["ok"]
 
 
-class Nodes:
-    """The servers of one Cluster: `primaries` of them with the slots, each with so many replicas."""
+class Nodes(Topology):
+    """The servers of one Cluster: three with the slots, each with so many replicas."""
 
-    def __init__(
-        self,
-        binary: str,
-        primaries: int = 3,
-        replicas: int = 0,
-        node_timeout: int = 1000,
-        papers: Papers | None = None,
-    ) -> None:
+    def __init__(self, binary: str, replicas: int = 0, papers: Papers | None = None) -> None:
         lines = (
             "cluster-enabled yes",
-            f"cluster-node-timeout {node_timeout}",
+            # Without replicas no test waits for a failover: a node that a loaded machine holds up is not called dead.
+            f"cluster-node-timeout {1000 if replicas else 15000}",
             "cluster-port {bus}",
             "cluster-replica-validity-factor 0",
             "repl-diskless-sync-delay 0",
@@ -381,8 +379,8 @@ class Nodes:
             *(["tls-cluster yes", *papers.lines] if papers is not None else []),
         )
         auth = {"password": PASSWORD, **(papers.auth if papers is not None else {})}
-        self.servers = [Server(binary, *lines, auth=auth) for _ in range(primaries * (1 + replicas))]
-        self.primaries, self.replicas = self.servers[:primaries], self.servers[primaries:]
+        self.servers = [Server(binary, *lines, auth=auth) for _ in range(PRIMARIES * (1 + replicas))]
+        self.primaries, self.replicas = self.servers[:PRIMARIES], self.servers[PRIMARIES:]
         self.url = f"redis+cluster://:{QUOTED}@{','.join(server.name for server in self.servers[:2])}"
         if papers is not None:
             self.url = f"{self.url.replace('redis', 'rediss', 1)}?{papers.query}"
