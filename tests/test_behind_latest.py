@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError, OperationalError, transaction
 
 from intellicolab import threads
 from intellicolab.cache.behind import Row, registry, update_greatest, update_latest
@@ -220,6 +220,26 @@ async def test_without_redis_the_async_form_writes_in_a_thread(buffer, redis_ser
     assert await buffer.aget_many([1]) == {}
     await aclose()
     threads.close()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_write_to_the_database_that_comes_to_nothing_hides_nothing_that_waits(fails):
+    """What was written before it, and acknowledged, is still what a reader sees."""
+
+    def write(entries):
+        if fails:
+            raise OperationalError
+        behind.write_latest(entries)
+
+    buffer = behind.latest(write=write)
+    buffer.set(1, 7)
+    buffer.breaker.failed(ConnectionError())
+    with suppress(OperationalError), transaction.atomic():
+        buffer.set(1, 8)
+        transaction.set_rollback(True)
+    assert stored()[1] == 0
+    buffer.breaker.succeeded()
+    assert buffer.get_many([1]) == {1: 7}
 
 
 def test_a_write_that_lay_in_the_socket_of_a_hanging_server_comes_too_late(buffer, redis_server):

@@ -20,7 +20,7 @@ from intellicolab.redis import codec
 from intellicolab.redis.client import Role, async_client, client
 from intellicolab.redis.scripts import Argument
 
-from .buffer import BATCH, LIMIT, MAX_DEAD, MAX_TRIES, NOT_THE_ENTRY, Buffer, Guard, K, load, reason_of, unguarded
+from .buffer import BATCH, LIMIT, MAX_DEAD, MAX_TRIES, NOT_THE_ENTRY, Buffer, Guard, K, load, reason_of
 from .stamps import StampClock
 
 logger = logging.getLogger("intellicolab.cache")
@@ -45,7 +45,7 @@ class LatestBuffer(Buffer[K], Generic[K, V]):
 
     `type` is what a value is decoded to. With `merge="max"` the greater number stays, whatever the stamps say; `write`
     then raises rows and never lowers them (`update_greatest`). A write is not part of the caller's
-    transaction: it stays when that is rolled back.
+    transaction: it stays when that is rolled back, unless Redis was away and the database took it.
     """
 
     kind: ClassVar[str] = "latest"
@@ -184,11 +184,15 @@ class LatestBuffer(Buffer[K], Generic[K, V]):
 
     def _write_directly(self, key: K, value: V) -> None:
         stamp = self.clock.stamp()
+        remember = partial(self._remember, str(key), stamp)
+        # Only a commit makes what waits older: a write that fails, or is rolled back with its caller, hides nothing.
+        self._apply([Entry(key, value, stamp)], partial(transaction.on_commit, remember))
+
+    def _remember(self, key: str, stamp: int) -> None:
         if self.merge == "last":
-            self._ours[str(key)] = stamp
+            self._ours[key] = stamp
         if len(self._ours) > MAX_REMEMBERED:
             self._ours.popitem(last=False)
-        self._apply([Entry(key, value, stamp)], unguarded)
 
     def _waiting(self, wanted: Sequence[K], found: Sequence[bytes | None]) -> dict[K, V]:
         waiting: dict[K, V] = {}
