@@ -1,16 +1,20 @@
 """Writers of several processes share a SQLite database fairly, and a dead one holds nobody up."""
 
+import contextlib
 import fcntl
 import os
+import select
 import sqlite3
 import subprocess
 import sys
-import time
 
+import psutil
 import pytest
 from django.db import OperationalError, connection, connections, transaction
 
 from intellicolab.sqlite.base import wait_for_lock
+
+from .topologies import until
 
 WRITER = """
 import sys, time, django
@@ -41,20 +45,24 @@ with transaction.atomic(), connection.cursor() as cursor:
 """
 
 
-def start(code, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "intellicolab.settings", "DATABASE_URL": ""},
-    )
+@pytest.fixture
+def start():
+    """Call with code and its arguments: a process that says when it is ready, and never outlives the test."""
+    with contextlib.ExitStack() as running:
 
+        def begin(code, *arguments):
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "DJANGO_SETTINGS_MODULE": "intellicolab.settings", "DATABASE_URL": ""},
+            )
+            running.enter_context(process)  # closes its pipes and waits for it
+            running.callback(process.kill)
+            return process
 
-def close(process):
-    process.stdin.close()
-    process.stdout.close()
-    process.wait(10)
+        yield begin
 
 
 @pytest.fixture
@@ -64,34 +72,35 @@ def database(tmp_path):
     connections.close_all()
 
 
-def test_two_tight_writers_share_fairly(database):
-    path = database
-    writers = [start(WRITER, str(path), name) for name in ("a", "b")]
+def test_two_tight_writers_share_fairly(database, start):
+    writers = [start(WRITER, database, name) for name in ("a", "b")]
     for writer in writers:
         assert writer.stdout.readline() == "ready\n"
     for writer in writers:
         writer.stdin.write("go\n")
         writer.stdin.flush()
     for writer in writers:
-        close(writer)
-    rows = sqlite3.connect(path)
+        assert writer.wait(30) == 0
+    rows = sqlite3.connect(database)
     counts = dict(rows.execute("SELECT who, count(*) FROM turns GROUP BY who"))
     rows.close()
     assert set(counts) == {"a", "b"}
     assert max(counts.values()) < 3 * min(counts.values()), counts
 
 
-def test_a_writer_that_is_killed_gives_its_turn_back(database):
-    path = database
-    holder = start(HOLDER, str(path))
+def test_a_writer_that_is_killed_gives_its_turn_back(database, start):
+    holder = start(HOLDER, database)
     assert holder.stdout.readline() == "ready\n"
-    other = start(HOLDER, str(path))
-    time.sleep(0.2)  # the premise below needs the other to have had time to take the turn, if it could
-    assert other.poll() is None
+    other = start(HOLDER, database)
+    until(lambda: waits_for_its_turn(other))
+    assert not select.select([other.stdout], [], [], 0)[0]  # the premise: it does not get the turn
     holder.kill()
     assert other.stdout.readline() == "ready\n"
-    close(other)
-    close(holder)
+
+
+def waits_for_its_turn(process):
+    """Its second thread is the one that waits for the lock."""
+    return psutil.Process(process.pid).num_threads() == 2
 
 
 @pytest.mark.django_db(transaction=True)
