@@ -1,8 +1,8 @@
 """Scripts, codec, counters, keys and the system checks of the Redis floor."""
 
+import contextlib
 import inspect
 import re
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ from django.core.checks import run_checks
 from intellicolab import checks
 from intellicolab.cache import checks as cache_checks
 from intellicolab.redis import keys
-from intellicolab.redis.client import Role, async_client, client, close
+from intellicolab.redis.client import Role, async_client, client
 from intellicolab.redis.codec import CodecError, JSONSerializer, decode, encode
 from intellicolab.redis.counters import Counters, hour, minute, totals
 from intellicolab.redis.embedded import EmbeddedServer
@@ -23,6 +23,7 @@ from intellicolab.redis.scripts import Script
 
 from .environment import topology
 from .site import ROOT
+from .topologies import settings_of
 
 pytestmark = pytest.mark.topology
 
@@ -161,16 +162,11 @@ def test_one_database_for_both_roles_is_an_error(settings, state, cache, same):
 
 def test_one_database_under_two_names_is_an_error_when_the_server_is_asked(settings, redis_server):
     other = redis_server.folder / ".." / redis_server.folder.name / "valkey.sock"
-    settings.REDIS_URLS = {"state": redis_server.url(), "cache": f"unix://{other}?db=0"}
-    close()
-    try:
+    with settings_of(settings, redis_server.url(), f"unix://{other}?db=0"):
         assert check_ids() == set()  # by their names they are two
         assert check_ids(include_deployment_checks=True) == {"intellicolab.E002"}
-        settings.REDIS_URLS = {"state": redis_server.url(), "cache": f"unix://{other}?db=1"}
-        close()
+    with settings_of(settings, redis_server.url(), f"unix://{other}?db=1"):
         assert check_ids(include_deployment_checks=True) == set()
-    finally:
-        close()
 
 
 def test_every_check_is_documented():
@@ -194,14 +190,11 @@ def test_an_address_that_is_none_is_an_error_with_its_variable(settings):
 
 
 def test_a_state_server_that_evicts_or_forgets_is_warned_of(settings):
-    folder = Path(tempfile.mkdtemp(prefix="ic-"))  # pytest's own path is too long for a socket
-    server = EmbeddedServer(folder, config=["maxmemory-policy allkeys-lru"])
-    settings.REDIS_URLS = {"state": server.url(0), "cache": server.url(1)}
-    close()
-    server.start()
-    try:
+    with contextlib.ExitStack() as running:
+        # pytest's own path is too long for a socket
+        folder = running.enter_context(tempfile.TemporaryDirectory(prefix="ic-"))
+        server = EmbeddedServer(Path(folder), config=["maxmemory-policy allkeys-lru"])
+        running.callback(server.stop)
+        server.start()
+        running.enter_context(settings_of(settings, server.url(0), server.url(1)))
         assert check_ids(include_deployment_checks=True) == {"intellicolab.W001", "intellicolab.W002"}
-    finally:
-        close()
-        server.stop()
-        shutil.rmtree(folder)
