@@ -33,7 +33,6 @@ __all__ = [
     "Role",
     "aclose",
     "address_of",
-    "aprimaries",
     "async_client",
     "client",
     "close",
@@ -104,16 +103,12 @@ class Primary:
     """One server that takes a role's writes. `options` are a redis-py connection's and hold the password."""
 
     name: str  # host:port, or the path of the socket
-    transport: str  # a key of SYNC_CLASSES and ASYNC_CLASSES
+    transport: str  # a key of SYNC_CLASSES
     options: dict[str, Any] = field(repr=False)
 
     def client(self, **options: Any) -> redis.Redis:
         """A client of this server alone, on a pool of its own that the caller closes; sends nothing again."""
         return _one(self.transport, {**self.options, **options})
-
-    def async_client(self, **options: Any) -> redis.asyncio.Redis:
-        """The same for asyncio."""
-        return _async_one(self.transport, {**self.options, **options})
 
 
 def primaries(role: Role, purpose: Purpose = Purpose.COMMAND) -> list[Primary]:
@@ -125,18 +120,6 @@ def primaries(role: Role, purpose: Purpose = Purpose.COMMAND) -> list[Primary]:
         return _nodes(address, options, made.execute_command("CLUSTER SLOTS"))
     if address.kind is Kind.SENTINEL:
         host, port = cast(Any, made.connection_pool).get_master_address()
-        return [_primary(address, options, host, port)]
-    return [_only(address, options)]
-
-
-async def aprimaries(role: Role, purpose: Purpose = Purpose.COMMAND) -> list[Primary]:
-    """The same, asked through the running loop's client."""
-    address, made = address_of(role), async_client(role, purpose)
-    options = {**_options(role, purpose), "link": _links_of(role).all}
-    if address.kind is Kind.CLUSTER:
-        return _nodes(address, options, await made.execute_command("CLUSTER SLOTS"))
-    if address.kind is Kind.SENTINEL:
-        host, port = await cast(Any, made.connection_pool).get_master_address()
         return [_primary(address, options, host, port)]
     return [_only(address, options)]
 
