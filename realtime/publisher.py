@@ -66,11 +66,12 @@ class Publisher:
     """One a process, started by the first batch. `publish` may be called from any thread and never waits."""
 
     def __init__(self) -> None:
+        # Of the thread that serves. One that is stopped keeps its own until it is empty.
         self._waiting: deque[Batch] = deque(maxlen=MAX_WAITING)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._news: asyncio.Event | None = None  # of the thread that serves; another's means that it is retired
+        self._news: asyncio.Event | None = None
         self.dropped = 0
 
     def publish(self, batch: Batch) -> None:
@@ -100,6 +101,7 @@ class Publisher:
         with self._lock:
             thread, loop, news = self._thread, self._loop, self._news
             self._thread = self._loop = self._news = None
+            self._waiting = deque(maxlen=MAX_WAITING)
         if thread is not None and loop is not None and news is not None:
             self._wake(loop, news)
             thread.join(timeout=2 * DEADLINE)
@@ -113,24 +115,25 @@ class Publisher:
     def _start(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._news = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, args=(self._loop, self._news), name="publisher", daemon=True)
+        serving = (self._loop, self._news, self._waiting)
+        self._thread = threading.Thread(target=self._run, args=serving, name="publisher", daemon=True)
         self._thread.start()
         atexit.register(self.stop)
 
-    def _run(self, loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop, news: asyncio.Event, waiting: deque[Batch]) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(self._publish_all(news))
+            loop.run_until_complete(self._publish_all(news, waiting))
         finally:
             loop.close()
 
-    async def _publish_all(self, news: asyncio.Event) -> None:
+    async def _publish_all(self, news: asyncio.Event, waiting: deque[Batch]) -> None:
         layer = get_channel_layer()
         try:
             while True:
-                while self._waiting:
-                    await self._send(layer, self._waiting.popleft())
-                if self._news is not news:
+                while waiting:
+                    await self._send(layer, waiting.popleft())
+                if self._waiting is not waiting:
                     return
                 await news.wait()
                 news.clear()

@@ -120,6 +120,12 @@ def browser_of():
 
 
 @pytest.fixture
+def unhurried_publisher(monkeypatch):
+    """For tests of what is published: what a loaded machine has not sent after its deadline is left to healing."""
+    monkeypatch.setattr("realtime.publisher.DEADLINE", 5.0)
+
+
+@pytest.fixture
 async def async_redis():
     """For tests that use async clients: disconnects the loop's pools while the loop still runs."""
     yield

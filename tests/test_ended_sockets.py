@@ -33,7 +33,7 @@ AT_ONCE = 1.0  # seconds, and well below LOOK_SECONDS: so it was the news, not t
 
 
 @pytest.fixture(autouse=True)
-async def a_running_server(settings):
+async def a_running_server(settings, unhurried_publisher):
     """As a server's process has them: the loop's hub, the committer and the publisher; ended with the test."""
     settings.ALLOWED_HOSTS = [HOST]
     yield

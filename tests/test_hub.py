@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 
 import pytest
@@ -115,13 +116,13 @@ async def test_a_second_socket_does_not_set_the_room_back(hub, room):
     assert second.versions == [4]  # its client has a hole and asks for it: `room.resume`
 
 
-async def test_frames_reach_a_hub_through_redis(hub, room):
+async def test_frames_reach_a_hub_through_redis(hub, room, unhurried_publisher):
     listener = await follow(hub, room, 6)
     publisher.publish_room(room.pk, [json.dumps({"version": version}) for version in (7, 8)], first=7)
     await listener.expect([7, 8], seconds=HEAL_SECONDS - 0.5)
 
 
-async def test_a_large_batch_goes_in_parts(hub, room):
+async def test_a_large_batch_goes_in_parts(hub, room, unhurried_publisher):
     listener = await follow(hub, room, 6)
     versions = list(range(7, 257))
     publisher.publish_room(room.pk, [json.dumps({"version": version}) for version in versions], first=7)
@@ -156,7 +157,7 @@ async def test_a_paused_redis_costs_the_publisher_its_deadline_and_no_more(room,
     ]
 
 
-async def test_a_batch_of_another_shape_does_not_end_the_delivery(hub, room, caplog):
+async def test_a_batch_of_another_shape_does_not_end_the_delivery(hub, room, unhurried_publisher, caplog):
     listener = await follow(hub, room, 6)
     layer = get_channel_layer()
     await layer.group_send(room_topic(room.pk), {"topic": room_topic(room.pk), "from": "another version"})
@@ -187,6 +188,31 @@ async def test_a_cancelled_goodbye_leaves_no_dead_socket(hub, room):
     hub.leave_all(listener.outlet)
     assert hub._topics == {}
     assert hub._heard == {}
+
+
+async def test_a_stop_that_takes_too_long_loses_nothing_and_the_next_thread_is_another(monkeypatch):
+    sent, held, own = [], threading.Event(), Publisher()
+
+    async def slow(self, layer, batch):
+        if batch.topic == "first":
+            await asyncio.to_thread(held.wait, 30)
+        sent.append((batch.topic, threading.current_thread()))
+
+    monkeypatch.setattr(Publisher, "_send", slow)
+    for topic in ("first", "second"):
+        own.publish(Batch(topic, []))
+    first = own._thread
+    await asyncio.to_thread(own.stop)
+    assert first.is_alive()
+    own.publish(Batch("third", []))
+    second = own._thread
+    await asyncio.to_thread(own.stop)
+    await asyncio.to_thread(second.join, 5)
+    held.set()
+    await asyncio.to_thread(first.join, 5)
+    assert not first.is_alive()
+    assert not second.is_alive()
+    assert sent == [("third", second), ("first", first), ("second", first)]
 
 
 def test_a_batch_that_cannot_be_published_does_not_end_the_publisher(caplog):
