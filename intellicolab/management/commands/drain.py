@@ -2,7 +2,6 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from intellicolab.cache.behind import drain, take_dead
@@ -14,7 +13,6 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--seconds", type=float, default=60.0, help="how long it may take (60)")
-
         parser.add_argument("--drop-refused", action="store_true", help="drop, and tell, what the database refused")
 
     def handle(self, *args: Any, seconds: float, drop_refused: bool, **options: Any) -> None:
@@ -24,9 +22,6 @@ class Command(BaseCommand):
             left = drain(seconds)
         except (RedisError, OSError, LockError) as error:
             raise CommandError(f"Redis gives no answer, so what waits there cannot be written: {error}") from error
-        except DatabaseError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise CommandError(f"The database cannot be used: {reason}") from error
         if left:
             raise CommandError("Not everything could be written.\n" + "\n".join(left))
         self.stdout.write("Everything is in the database.")
