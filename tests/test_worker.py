@@ -1,6 +1,7 @@
 """The worker and its one flusher: in a process of its own, killed, doubled, drained."""
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -8,15 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 
 import psutil
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
+from django.utils import timezone
 
 from intellicolab.cache.behind import Flusher, drain, states
 from intellicolab.cache.behind import flusher as module
-from intellicolab.cache.models import Fence
+from intellicolab.cache.models import Fence, FlushedBatch
 from intellicolab.redis.client import Role, client
 from intellicolab.redis.lock import held
 
@@ -89,17 +92,25 @@ def test_of_two_one_works_and_the_other_takes_over(start):
     second.stop()
 
 
-def test_one_that_lost_its_lock_stops_writing_and_another_takes_over(start):
+def test_one_that_lost_its_lock_stops_writing_and_another_takes_over(start, caplog):
     buffer = behind.latest()
-    start()
+    first = start()
     buffer.set(1, 7)
     wait_until(lambda: values("value")[1] == 7)
     fence = Fence.objects.get(pk=module.NAME).fence
     end_lease(module.NAME)
     start()
-    buffer.set(1, 8)
-    wait_until(lambda: values("value")[1] == 8)
-    assert Fence.objects.get(pk=module.NAME).fence >= fence
+    wait_until(lambda: (now := held(module.NAME)) and now.fence > fence)
+
+    def both_have_met():
+        """The new one has written, and the first has tried to."""
+        buffer.set(1, 8)
+        return Fence.objects.get(pk=module.NAME).fence > fence and "is older than what was written last" in caplog.text
+
+    wait_until(both_have_met)
+    first.stop()
+    buffer.set(1, 9)
+    wait_until(lambda: values("value")[1] == 9)
 
 
 def test_it_outlives_an_outage_of_the_database_and_says_so_once(start, caplog):
@@ -132,14 +143,51 @@ def test_a_buffer_that_fails_does_not_keep_the_others(start):
     wait_until(lambda: values("value")[1] == 8)
 
 
-def test_it_outlives_an_outage_of_redis(start, redis_server):
+def test_a_buffer_that_never_empties_keeps_neither_the_others_nor_the_end(start, monkeypatch):
+    monkeypatch.setattr(module, "ROUND_SECONDS", 0.2)
+
+    def write(entries):
+        busy.set(1, next(numbers))  # faster than it can be flushed
+        behind.write_latest(entries)
+
+    numbers = itertools.count()
+    busy, quiet = behind.latest("busy", write=write, batch=1), behind.latest()
+    busy.set(1, next(numbers))
+    quiet.set(2, 8)
+    flusher = start()
+    wait_until(lambda: values("value")[2] == 8)
+    flusher.stop()
+    assert held(module.NAME) is None
+    assert busy.entries()[0] == 1
+
+
+def test_it_outlives_an_outage_of_redis(start, redis_server, caplog):
     buffer = behind.latest()
     start()
     wait_until(lambda: held(module.NAME))
     redis_server.kill()
+    wait_until(lambda: "the flusher cannot work" in caplog.text)
     redis_server.start()
     buffer.set(1, 7)
     wait_until(lambda: values("value")[1] == 7)
+    wait_until(lambda: buffer.state().flushed == 1)  # and it was not the writer itself that wrote
+
+
+def test_ids_of_batches_are_kept_while_any_may_wait_for_its_removal(monkeypatch):
+    def flushed(keys):
+        raise LookupError
+
+    old = FlushedBatch.objects.create(pk="old", applied_at=timezone.now() - timedelta(days=8))
+    broken = behind.sums(flushed=flushed)
+    broken.add(1)
+    grant = module.lock.acquire()
+    with pytest.raises(RuntimeError, match="LookupError"):
+        Flusher()._round(grant)
+    assert FlushedBatch.objects.filter(pk=old.pk).exists()
+    monkeypatch.setattr(broken, "_flushed", None)
+    Flusher()._round(grant)
+    assert not FlushedBatch.objects.filter(pk=old.pk).exists()
+    grant.release()
 
 
 # --- Drain ---------------------------------------------------------------------------------------------------------
@@ -186,6 +234,20 @@ def test_drain_drops_what_was_refused_when_told_to(capsys):
     call_command("drain")
 
 
+def test_drain_goes_on_when_its_lock_goes_to_another():
+    def write(entries):
+        if not tries:
+            end_lease(module.NAME)
+        tries.append(1)
+        behind.write_latest(entries)
+
+    tries = []
+    behind.latest(write=write).set(1, 7)
+    behind.latest("others").set(2, 7)
+    assert drain(20) == []
+    assert values("value") == {1: 7, 2: 7, 3: 0, 4: 0}
+
+
 def test_drain_says_why_when_the_database_takes_nothing():
     def write(entries):
         raise OperationalError("it is read-only")
@@ -204,7 +266,6 @@ def test_drain_without_redis_is_one_line(redis_server):
 # --- Killed --------------------------------------------------------------------------------------------------------
 
 KILLED = """
-import itertools, random
 from intellicolab.cache.behind import Flusher, flusher
 from tests import behind
 flusher.INTERVAL = 0

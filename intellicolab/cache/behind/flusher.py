@@ -26,7 +26,8 @@ INTERVAL = 1.0  # seconds between two rounds: how long a write stays in Redis on
 LONGEST_PAUSE = 30.0  # seconds, after errors
 BATCHES_KEPT = timedelta(days=7)  # far longer than any batch waits
 PRUNE_SECONDS = 3600.0
-STOP_SECONDS = 10.0  # for the last round; `serve` grants 15
+ROUND_SECONDS = 4.0  # of one round: what is written faster than it can be flushed must not keep the others for ever
+STOP_SECONDS = 10.0  # for the round that runs and the last one; `serve` grants 15
 
 lock = Lock(NAME, lease=LEASE, wait=2.0, purpose="the write-behind flusher")
 at_once = Lock(NAME, lease=LEASE, wait=0.0, purpose="manage.py drain")
@@ -83,15 +84,16 @@ class Flusher:
     def _round(self, grant: Grant) -> None:
         close_old_connections()
         grant.check()
-        problem = flush_all(guard_of(grant))
-        self._prune()
+        problem = flush_all(guard_of(grant), deadline=time.monotonic() + ROUND_SECONDS)
         if problem is not None:
             raise problem
+        self._prune()
         if self._failures:
             logger.info("Write-behind: the flusher works again")
         self._failures = 0
 
     def _prune(self) -> None:
+        """Only after a round without a fault: nothing is left then that was applied and could not be removed."""
         if time.monotonic() < self._prune_at:
             return
         FlushedBatch.objects.filter(applied_at__lt=timezone.now() - BATCHES_KEPT).delete()
@@ -117,17 +119,21 @@ def guard_of(grant: Grant) -> Callable[[], None]:
 
 
 def flush_all(guard: Callable[[], None], force: bool = False, deadline: float = math.inf) -> Exception | None:
-    """Flush each buffer until nothing is due, or until `deadline` (monotonic seconds).
+    """Flush a batch of each buffer in turn until nothing is due, or until `deadline` (monotonic seconds).
 
     A buffer that fails does not keep the others; returns the last error.
     """
     problem: Exception | None = None
-    for buffer in list(registry.values()):
-        try:
-            while buffer.flush(guard, force) and time.monotonic() < deadline:
-                pass
-        except Exception as error:  # told to the caller when the other buffers have had their turn
-            problem = error
+    turn = list(registry.values())
+    while turn:
+        more = []
+        for buffer in turn:
+            try:
+                if buffer.flush(guard, force):
+                    more.append(buffer)
+            except Exception as error:  # told to the caller when the other buffers have had their turn
+                problem = error
+        turn = more if time.monotonic() < deadline else []
     return problem
 
 
@@ -139,7 +145,8 @@ def waiting() -> list[Buffer]:
 def drain(seconds: float) -> list[str]:
     """Write all that waits, within `seconds`: ourselves, or, while a worker holds the lock, by waiting for it.
 
-    Returns what could not be written, a line each. Raises RedisError or LockUnavailable without Redis.
+    Returns what could not be written, a line each, also when the database is away. Raises RedisError or
+    LockUnavailable without Redis.
     """
     deadline = time.monotonic() + seconds
     problem: Exception | None = None
@@ -147,7 +154,7 @@ def drain(seconds: float) -> list[str]:
         try:
             with at_once as grant:
                 problem = flush_all(guard_of(grant), True, deadline)
-        except LockTimeout:
+        except (LockTimeout, LockLost):  # another does it
             problem = None
         time.sleep(0.2)
     return [*_left(problem), *_dead()]
