@@ -22,6 +22,7 @@ from intellicolab.cache.behind import flusher as module
 from intellicolab.cache.models import Fence, FlushedBatch
 from intellicolab.redis.client import Role, client
 from intellicolab.redis.lock import held
+from intellicolab.redis.lock.renewal import renewer
 
 from . import behind
 from .behind import KEYS, Thing, table, things, values
@@ -50,6 +51,7 @@ def start():
     yield make
     for flusher in running:
         flusher.stop()
+    wait_until(lambda: all(grant.over for grant in renewer.grants))  # also one that an outage left to be withdrawn
 
 
 def wait_until(condition, seconds=30):
