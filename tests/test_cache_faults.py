@@ -19,7 +19,7 @@ from intellicolab.cache.flights import flights
 from intellicolab.cache.owed import forgetting, owed
 from intellicolab.cache.strategies import CacheAside, RefreshAhead
 from intellicolab.redis import keys
-from intellicolab.redis.client import Role, client
+from intellicolab.redis.client import MAX_CONNECTIONS, Role, client
 from intellicolab.redis.counters import counters, totals
 
 from .cache_model import LEASE, World
@@ -284,3 +284,28 @@ def test_no_wait_for_a_flight_is_so_short_that_redis_takes_it_for_endless():
         assert min(naps) >= effects.SHORTEST_POP
         assert max(naps) <= effects.POP_SECONDS
         assert sum(naps) == pytest.approx(left / 1000, abs=0.0011)
+
+
+async def test_hundreds_who_wait_for_other_processes_leave_connections_to_the_rest(declare, async_redis):
+    """Each wait holds a connection; were there more waits than the pool has, it would refuse other readers as well."""
+    loads: list[str] = []
+    held = [str(number) for number in range(MAX_CONNECTIONS + 50)]
+    thing = declare(lambda key: loads.append(key) or "one", lease=30)
+    await thing.aget("a")
+    redis = client(Role.CACHE)
+    flights_held = [keys.flight(thing.name_of(key)) for key in held]
+    for flight in flights_held:
+        redis.hset(flight, mapping={"token": f"of {flight}", "stamps": ""})
+        redis.pexpire(flight, 30_000)
+    counters.flush()
+    before = totals("cache").get("things:error", 0)
+    readers = [asyncio.create_task(thing.aget(key)) for key in held]
+    async with asyncio.timeout(10):
+        while not all(redis.hexists(flight, "waiters") for flight in flights_held):
+            await asyncio.sleep(0.01)
+    assert await thing.aget("a") == "one"
+    assert loads == ["a"]
+    await thing.ainvalidate_many(held)
+    assert await asyncio.gather(*readers) == ["one"] * len(held)
+    counters.flush()
+    assert totals("cache").get("things:error", 0) == before

@@ -5,6 +5,7 @@ cancellation included, is thrown into the generator at the effect that it met.
 """
 
 import asyncio
+import time
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -25,6 +26,9 @@ R = TypeVar("R")
 # Redis calls of one event loop at a time, well below the connections of its pool: more would be refused by the pool,
 # and each refused reader would go to the database.
 MAX_AT_ONCE = 64
+# Waits of one event loop for the ends of other processes' flights, each of which holds a connection of the same pool;
+# whoever is one too many waits for a turn here first, and what wakes it is kept for it meanwhile.
+MAX_WAITING = 64
 # Seconds of one BLPOP: shorter than a client's read timeout, so that a server that hangs is told from one that waits.
 POP_SECONDS = 1.0
 SHORTEST_POP = 0.001
@@ -90,15 +94,23 @@ class Load:
 Effect = Fetch | Calls | Pop | Wait | Load
 Operation = Generator[Effect, Any, R]
 
-_turns: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]" = weakref.WeakKeyDictionary()
 
+class _Turns:
+    """An event loop's bounds on what it has under way at Redis."""
 
-def turn() -> asyncio.Semaphore:
-    """The running loop's bound on Redis calls at once."""
-    loop = asyncio.get_running_loop()
-    if loop not in _turns:
-        _turns[loop] = asyncio.Semaphore(MAX_AT_ONCE)
-    return _turns[loop]
+    _loops: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns]" = weakref.WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self.calls = asyncio.Semaphore(MAX_AT_ONCE)
+        self.waits = asyncio.Semaphore(MAX_WAITING)
+
+    @classmethod
+    def here(cls) -> "_Turns":
+        loop = asyncio.get_running_loop()
+        found = cls._loops.get(loop)
+        if found is None:
+            found = cls._loops[loop] = cls()
+        return found
 
 
 def drive(operation: Operation[R]) -> R:
@@ -179,12 +191,12 @@ def _load(effect: Load) -> Any:
 async def afetch(names: Sequence[str]) -> list[Any]:
     if len(names) == 1:
         return [await SharedReads.here().get(names[0], _aget)]
-    async with turn():
+    async with _Turns.here().calls:
         return await async_client(Role.CACHE).mget(names)
 
 
 async def _aget(name: str) -> Any:
-    async with turn():
+    async with _Turns.here().calls:
         return await async_client(Role.CACHE).execute_command("GET", name)
 
 
@@ -193,7 +205,7 @@ async def _afetch(effect: Fetch) -> list[Any]:
 
 
 async def _acalls(effect: Calls) -> list[Any]:
-    async with turn():
+    async with _Turns.here().calls:
         redis = async_client(Role.CACHE)
         answers = await _pipelined(redis, effect.calls).execute(raise_on_error=False)
         for at in _unknown_scripts(answers):
@@ -202,8 +214,22 @@ async def _acalls(effect: Calls) -> list[Any]:
 
 
 async def _apop(effect: Pop) -> None:
-    for nap in _naps(effect.seconds):
-        if await async_client(Role.CACHE).blpop([effect.name], timeout=nap) is not None:
+    ends = time.monotonic() + effect.seconds
+    waits = _Turns.here().waits
+    try:
+        async with asyncio.timeout(effect.seconds):  # not around the BLPOP: cancelling that would cost its connection
+            await waits.acquire()
+    except TimeoutError:
+        return
+    try:
+        await _ablpop(effect.name, ends - time.monotonic())
+    finally:
+        waits.release()
+
+
+async def _ablpop(name: str, seconds: float) -> None:
+    for nap in _naps(seconds):
+        if await async_client(Role.CACHE).blpop([name], timeout=nap) is not None:
             return
 
 
