@@ -55,7 +55,11 @@ def held(name: str) -> HeldLock | None:
 
 
 def holders() -> list[HeldLock]:
-    """The locks held for longer than a second, the oldest first. Raises RedisError."""
-    names: Any = client(Role.STATE).zrange(keys.lock_index(), 0, MAX_INDEX)
-    found = (held(name.decode()) for name in names)
-    return sorted((lock for lock in found if lock), key=lambda lock: -lock.age)
+    """The locks held for longer than a second, the oldest first; two round trips. Raises RedisError."""
+    state = client(Role.STATE)
+    index: Any = state.zrange(keys.lock_index(), 0, MAX_INDEX)
+    names, looks = [name.decode() for name in index], state.pipeline(transaction=False)
+    for name in names:
+        looks.eval(_look.text, 1, keys.lock(name))  # a Cluster's pipeline takes no EVALSHA
+    found = [parse(name, a[0], a[1], int(a[2])) for name, a in zip(names, looks.execute(), strict=True) if a]
+    return sorted(found, key=lambda lock: -lock.age)
