@@ -53,7 +53,7 @@ def test_nobody_sees_a_change_before_its_commit(alice):
     assert settings_of(alice.pk) == AFTER
 
 
-def test_a_rolled_back_change_is_in_neither(alice, django_assert_num_queries):
+def test_a_rolled_back_change_is_in_neither(alice):
     settings_of(alice.pk)
     with transaction.atomic():
         services.update_profile(alice, **CHANGE)
