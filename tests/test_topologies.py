@@ -303,6 +303,42 @@ async def test_a_node_that_refuses_asking_mixes_up_no_answers(cluster):
 
 
 @pytest.mark.slow
+async def test_a_slot_that_the_map_lacks_is_an_outage_until_a_node_has_it(cluster):
+    """redis-py's own errors for it are no RedisError, and its asyncio client would keep them for good."""
+    slot, owner = redis.cluster.key_slot(b"k"), node_of(cluster, "k")
+    for node in cluster.servers:
+        node.run("CONFIG", "SET", "cluster-require-full-coverage", "no")
+        node.run("CLUSTER", "DELSLOTS", slot)
+    state, asynchronous = client(Role.STATE), async_client(Role.STATE)
+    calls = [
+        lambda: state.get("k"),
+        lambda: state.mget("k", "other"),
+        lambda: state.delete("k", "other"),
+        lambda: state.pipeline(transaction=False).get("k").execute(),
+        lambda: state.pipeline(transaction=True).set("k", 1).get("k").execute(),
+    ]
+    awaited = [
+        lambda: asynchronous.get("k"),
+        lambda: asynchronous.mget("k", "other"),
+        lambda: asynchronous.delete("k", "other"),
+        lambda: asynchronous.pipeline(transaction=False).get("k").execute(),
+    ]
+    try:
+        for call in calls:
+            with pytest.raises(redis.ConnectionError):
+                call()
+        for call in awaited:
+            with pytest.raises(redis.ConnectionError):
+                await call()
+        for node in cluster.servers:
+            node.run("CLUSTER", "SETSLOT", slot, "NODE", Nodes.id_of(owner))
+        until(lambda: state.set("k", 1))
+        assert await heals(lambda number: asynchronous.set("k", number))
+    finally:
+        await aclose()
+
+
+@pytest.mark.slow
 def test_a_cluster_of_which_nobody_answers_is_an_outage_like_any(cluster):
     client(Role.STATE).set("k", 1)
     for node in cluster.servers:

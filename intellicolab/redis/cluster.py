@@ -80,13 +80,6 @@ class _Routing(cluster.RedisCluster):
             return args[3 : 3 + int(args[2])]
         return super()._get_command_keys(*args)
 
-    def _internal_execute_command(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super()._internal_execute_command(*args, **kwargs)
-        except SlotNotCoveredError as error:
-            self.nodes_manager.initialize()
-            raise _unreachable(error) from error
-
 
 class Cluster(_Routing):
     """Like `redis.Redis`. Raises redis.ConnectionError when it is made and no node answers: it reads the map then."""
@@ -106,8 +99,10 @@ class Cluster(_Routing):
             )
         except (RedisClusterException, IndexError) as error:  # IndexError: nodes that have no slots yet
             raise _unreachable(error) from error
-        # An attribute of this object, since redis-py makes its NodesManager itself: all its code calls this one.
-        self.nodes_manager.initialize = _told(self.nodes_manager.initialize)  # type: ignore[method-assign]
+        # Attributes of this object, since redis-py makes its NodesManager itself: all its code calls these.
+        nodes: Any = self.nodes_manager
+        nodes.initialize = _told(nodes.initialize)
+        nodes.get_node_from_slot = _covered(nodes.get_node_from_slot, nodes.initialize)
 
     def mget(self, keys: Any, *args: Any) -> list[Any]:
         return self.mget_nonatomic(keys, *args)
@@ -150,6 +145,20 @@ def _told(initialize: F) -> F:
                 raise _unreachable(error) from error
 
     return told  # type: ignore[return-value]
+
+
+def _covered(look_up: F, refresh: Callable[[], object]) -> F:
+    """Whose slot it is; one that the map lacks is told as an outage, and has the map read anew."""
+
+    @functools.wraps(look_up)
+    def covered(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return look_up(*args, **kwargs)
+        except SlotNotCoveredError as error:
+            refresh()
+            raise _unreachable(error) from error
+
+    return covered  # type: ignore[return-value]
 
 
 class Pipeline(_ScriptsInPipelines, cluster.ClusterPipeline, _Routing):  # type: ignore[misc]
@@ -219,6 +228,17 @@ class _Asking:
             raise
 
 
+class _AsyncNodes(async_cluster.NodesManager):
+    __slots__ = ()
+
+    def get_node_from_slot(self, *args: Any, **kwargs: Any) -> async_cluster.ClusterNode:
+        """A slot that the map lacks is told as an outage; redis-py's KeyError is no RedisError."""
+        try:
+            return super().get_node_from_slot(*args, **kwargs)
+        except (SlotNotCoveredError, KeyError) as error:
+            raise _unreachable(error) from error
+
+
 class AsyncCluster(redis.asyncio.RedisCluster):
     """Like `redis.asyncio.Redis`; reads the map at its first command."""
 
@@ -233,6 +253,7 @@ class AsyncCluster(redis.asyncio.RedisCluster):
             reinitialize_steps=0,
             max_connections=max_connections,
         )
+        self.nodes_manager.__class__ = _AsyncNodes  # redis-py makes it itself
         # redis-py passes on only the options that it knows; both dictionaries are where it takes them from.
         options["links"] = links
         connection_class = ASYNC_NODE_CLASSES[address.transport]
@@ -255,16 +276,14 @@ class AsyncCluster(redis.asyncio.RedisCluster):
             await super().initialize(*args, **kwargs)
         except (RedisClusterException, IndexError) as error:
             raise _unreachable(error) from error
+        if len(self.nodes_manager.slots_cache) < cluster.REDIS_CLUSTER_HASH_SLOTS:
+            self.refresh()  # read while the Cluster was being made: what it lacks must not be missing for good
         return self
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         if self._initialize:  # without a map redis-py asks any node first
             await self.initialize()
-        try:
-            return await super().execute_command(*args, **kwargs)
-        except SlotNotCoveredError as error:
-            self.refresh()
-            raise _unreachable(error) from error
+        return await super().execute_command(*args, **kwargs)
 
     async def _execute_command(self, target_node: Any, *args: Any, **kwargs: Any) -> Any:
         answer = await super()._execute_command(target_node, *args, **kwargs)
