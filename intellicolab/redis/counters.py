@@ -8,6 +8,7 @@ not answer.
 import atexit
 import itertools
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -46,12 +47,24 @@ class Counters:
     """A process's counters by family and field; `add` is safe from any thread."""
 
     def __init__(self) -> None:
+        self._tallies: dict[tuple[str, str], Tally] = {}
+        self._thread: threading.Thread | None = None
+        self._start_empty()
+        os.register_at_fork(after_in_child=self._start_afresh)
+
+    def _start_empty(self) -> None:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._tallies: dict[tuple[str, str], Tally] = {}
-        self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+
+    def _start_afresh(self) -> None:
+        """In a forked child: what was counted before is the parent's to write, whose thread the child has not."""
+        self._start_empty()
+        for tally in self._tallies.values():
+            tally.take()
+        if self._thread is not None:
+            self._start()
 
     def add(self, family: str, field: str, amount: int = 1) -> None:
         with self._lock:
