@@ -15,6 +15,7 @@ from intellicolab.cache import effects
 from intellicolab.cache import owed as owing
 from intellicolab.cache.crew import Circular
 from intellicolab.cache.declaration import Cached
+from intellicolab.cache.envelope import opened
 from intellicolab.cache.flights import flights
 from intellicolab.cache.owed import forgetting, owed
 from intellicolab.cache.strategies import CacheAside, RefreshAhead
@@ -127,6 +128,22 @@ async def test_worker_threads_that_all_wait_for_a_load_do_not_keep_it_from_a_thr
     go.set()
     assert await asyncio.gather(reader, *map(asyncio.wrap_future, requests)) == ["one"] * (threads.THREADS + 1)
     assert time.monotonic() - start < LEASE / 2
+
+
+async def test_what_a_loader_waits_for_a_thread_is_not_its_load_time(declare, async_redis):
+    """Early refreshes are drawn by it: a busy process must not take its loaders for slow ones."""
+    thing = declare(constant)
+    go = threading.Event()
+    requests = [threads.submit(go.wait, 5) for _ in range(threads.THREADS)]
+    reader = asyncio.create_task(thing.aget("a"))
+    while not client(Role.CACHE).exists(keys.flight(VALUE)):
+        await asyncio.sleep(0.001)
+    waited = 1.0
+    await asyncio.sleep(waited)
+    go.set()
+    assert await reader == "one"
+    await asyncio.gather(*map(asyncio.wrap_future, requests))
+    assert opened(client(Role.CACHE).get(VALUE)).load_time < waited / 2
 
 
 def test_a_loaders_timeout_is_an_error_like_others_for_who_waits(declare):

@@ -110,10 +110,9 @@ class Crew(Generic[V]):
 
         Raises what the loader raises. Then the flights are given up, and `pause` seconds long nobody may try again.
         """
-        began = time.monotonic()
+        loading = partial(self._loaded, [place.key for place in places], [place.token for place in places])
         try:
-            values = yield from self.load([place.key for place in places], [place.token for place in places])
-            took = time.monotonic() - began
+            values, took = yield Load(loading)
             storing = self._storings(places, values, took)  # what cannot be encoded is the loader's error, too
         except BaseException as error:
             yield from self._crash(places, error, pause)
@@ -166,16 +165,19 @@ class Crew(Generic[V]):
         ends = [Run(scripts.release, [place.flight, place.wake], [place.token, *args]) for place in places]
         yield from self._gateway.ask(Calls(ends))
 
-    def load(self, wanted: list[Any], tokens: Sequence[str] = ()) -> Operation[dict[Any, V | None]]:
-        """From the database, past the cache; `tokens` are those of the flights that it is for."""
-        return (yield Load(partial(self._loaded, wanted, tokens))) if wanted else {}
+    def load(self, wanted: list[Any]) -> Operation[dict[Any, V | None]]:
+        """From the database, past the cache."""
+        return (yield Load(partial(self._thing.load, wanted))) if wanted else {}
 
-    def _loaded(self, wanted: list[Any], tokens: Sequence[str]) -> dict[Any, V | None]:
+    def _loaded(self, wanted: list[Any], tokens: Sequence[str]) -> tuple[dict[Any, V | None], float]:
+        """The values, and the seconds that the loader took: not those that it waited for a thread, of which an early
+        refresh would be drawn the sooner the busier the process is."""
         for token in tokens:
             flights.take_off(token)
         outer = _loading.set(_loading.get().union(tokens))
+        began = time.monotonic()
         try:
-            return self._thing.load(wanted)
+            return self._thing.load(wanted), time.monotonic() - began
         finally:
             _loading.reset(outer)
 
