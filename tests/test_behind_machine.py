@@ -201,14 +201,15 @@ class SumMachine(Machine):
 
     @rule(target=Machine.late)
     def a_flusher_is_paused(self):
-        found = _take(client(Role.STATE), [self.buffer.part("sealed"), self.buffer.part("batches")], [10, 1])
+        parts = [self.buffer.part(name) for name in ("sealed", "batches", "state")]
+        found = _take(client(Role.STATE), parts, [10, 1, "paused"])
         return list(zip(found[::2], found[1::2], strict=True))
 
     @rule(taken=Machine.late)
     def it_wakes(self, taken):
         """Even without the fence: the batches' ids alone keep it from doing harm."""
         for batch, contents in taken:
-            self.buffer._settle(batch.decode(), contents, nothing)
+            self.buffer._settle(batch.decode(), contents, nothing, "paused")
 
     @invariant()
     def readers_see_the_exact_total(self):

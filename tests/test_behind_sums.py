@@ -263,6 +263,21 @@ def test_a_server_without_memory_takes_nothing_and_nothing_is_lost(buffer):
     assert buffer.get_many(KEYS) == stored()
 
 
+def test_a_server_without_memory_is_emptied_all_the_same(buffer):
+    state = client(Role.STATE)
+    everywhere = {"target_nodes": "primaries"} if hasattr(state, "get_primaries") else {}
+    buffer.add_many({1: 5, 2: 1})
+    state.config_set("maxmemory", 1, **everywhere)
+    try:
+        with pytest.raises(ResponseError, match="maxmemory"):
+            state.set(buffer.part("any"), 1)
+        flush(buffer)
+    finally:
+        state.config_set("maxmemory", 0, **everywhere)
+    assert stored() == {1: 5, 2: 1, 3: 0, 4: 0}
+    assert buffer.state().entries == 0
+
+
 def test_without_both_the_writer_hears_of_it(redis_server):
     def away(amounts):
         raise OperationalError
@@ -333,10 +348,37 @@ def test_a_batch_is_not_split_when_it_was_applied_meanwhile(buffer, monkeypatch)
     monkeypatch.setattr(buffer, "_remove", lambda batch: None)
     buffer.flush(nothing)
     [batch] = FlushedBatch.objects.values_list("pk", flat=True)
-    buffer._refused(batch, {"1": "7", "2": "3"}, nothing, LookupError())
+    taker = client(Role.STATE).hget(buffer.part("state"), "taker")
+    buffer._refused(batch, {"1": "7", "2": "3"}, nothing, taker, LookupError())
     monkeypatch.undo()
     flush(buffer)
     assert stored() == {1: 7, 2: 3, 3: 0, 4: 0}
+
+
+def test_a_batch_is_not_split_by_who_stood_still_while_another_took_and_applied_it(monkeypatch):
+    """Past its guard, and before the other has removed the batch: the parts would be applied under their new ids."""
+
+    def write(amounts):
+        if fails:
+            raise LookupError
+        behind.write_sums(amounts)
+
+    def stand_still():
+        if fails.pop():
+            monkeypatch.setattr(buffer, "_remove", lambda batch: None)
+            buffer.flush(nothing)
+            monkeypatch.undo()
+        return buffer.new_id()
+
+    fails = [True]
+    buffer = behind.sums(write=write)
+    buffer.add_many({1: 7, 2: 3})
+    monkeypatch.setattr(buffer, "new_id", stand_still)
+    buffer.flush(nothing)
+    assert stored() == buffer.get_many(KEYS) == {1: 7, 2: 3, 3: 0, 4: 0}
+    flush(buffer)
+    assert stored() == {1: 7, 2: 3, 3: 0, 4: 0}
+    assert buffer.state().entries == 0
 
 
 def test_the_dashboard_can_read_how_it_is_doing(buffer):

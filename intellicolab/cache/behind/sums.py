@@ -115,9 +115,11 @@ class SumBuffer(Buffer[K], Generic[K]):
         self.unanswered.settle()
         state = client(Role.STATE)
         _add(state, self.adding_keys(), ["", "", self.batch, self.limit, 1, keys.BEHIND_OPERATIONS_TTL])
-        found = _take(state, [self.part("sealed"), self.part("batches")], [BATCHES_A_FLUSH, int(force)])
+        taker = secrets.token_hex(8)
+        parts = [self.part(name) for name in ("sealed", "batches", "state")]
+        found = _take(state, parts, [BATCHES_A_FLUSH, int(force), taker])
         for batch, contents in zip(found[::2], found[1::2], strict=True):
-            self._settle(batch.decode(), contents, guard)
+            self._settle(batch.decode(), contents, guard, taker)
         return len(found) == 2 * BATCHES_A_FLUSH
 
     def entries(self) -> tuple[int, float | None]:
@@ -135,14 +137,14 @@ class SumBuffer(Buffer[K], Generic[K]):
         """It begins with the time, which says how long a batch waits."""
         return f"{self.clock.now()}-{secrets.token_hex(8)}"
 
-    def _settle(self, batch: str, contents: bytes, guard: Guard) -> None:
+    def _settle(self, batch: str, contents: bytes, guard: Guard, taker: str) -> None:
         raw: Any = codec.decode(contents)
         try:
             self._apply(batch, {self._key(key): int(amount) for key, amount in raw.items()}, guard)
         except NOT_THE_ENTRY:
             raise
         except Exception as error:  # whatever the declaration's own code makes of one key: the others must go on
-            self._refused(batch, raw, guard, error)
+            self._refused(batch, raw, guard, taker, error)
             return
         self._remove(batch)
 
@@ -158,10 +160,10 @@ class SumBuffer(Buffer[K], Generic[K]):
                 FlushedBatch.objects.create(pk=batch)
                 self._write(amounts)
 
-    def _refused(self, batch: str, raw: Mapping[str, str], guard: Guard, error: Exception) -> None:
+    def _refused(self, batch: str, raw: Mapping[str, str], guard: Guard, taker: str, error: Exception) -> None:
         if len(raw) == 1:
             [key] = raw
-            self._fail(batch, key, error)
+            self._fail(batch, key, taker, error)
             return
         # Where none fails by itself, they fail only together: then each goes alone.
         refused = self._find_refused(dict(raw)) or list(raw)
@@ -169,10 +171,10 @@ class SumBuffer(Buffer[K], Generic[K]):
             guard()  # committed before the batch changes: a flusher that was paused with the old one is refused
             if FlushedBatch.objects.filter(pk=batch).exists():
                 return
-        pairs: list[Argument] = [batch]
+        pairs: list[Argument] = [batch, taker]
         for key in refused:
             pairs += [key, self.new_id()]
-        _split(client(Role.STATE), [self.part(name) for name in ("sealed", "batches", "amounts")], pairs)
+        _split(client(Role.STATE), [self.part(name) for name in ("sealed", "batches", "amounts", "state")], pairs)
 
     def _find_refused(self, raw: Mapping[str, str]) -> list[str]:
         """The keys that fail by themselves, by trials that are rolled back."""
@@ -191,9 +193,9 @@ class SumBuffer(Buffer[K], Generic[K]):
         middle = len(items) // 2
         return self._find_refused(dict(items[:middle])) + self._find_refused(dict(items[middle:]))
 
-    def _fail(self, batch: str, key: str, error: Exception) -> None:
+    def _fail(self, batch: str, key: str, taker: str, error: Exception) -> None:
         parts = [self.part(name) for name in ("sealed", "batches", "amounts", "tries", "dead", "state")]
-        tries = _fail(client(Role.STATE), parts, [batch, key, reason_of(error), MAX_TRIES, MAX_DEAD])
+        tries = _fail(client(Role.STATE), parts, [batch, key, reason_of(error), MAX_TRIES, MAX_DEAD, taker])
         fate = "given up: it lies among the dead" if tries < 0 else f"try {tries}"
         logger.error("Write-behind %s: the database refuses %s (%s): %s", self.namespace, key, fate, error)
 

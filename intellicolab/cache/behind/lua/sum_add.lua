@@ -32,6 +32,7 @@ end
 local fields = redis.call('HLEN', KEYS[1])
 if fields >= tonumber(ARGV[3]) or (ARGV[5] == '1' and fields > 0) then
   local id = redis.call('GET', KEYS[2])
+  redis.call('DEL', KEYS[2])  -- removing comes first: a server without memory lets the script write on then
   local all, amounts = redis.call('HGETALL', KEYS[1]), {}
   for i = 1, #all, 2 do
     amounts[all[i]] = all[i + 1]
@@ -39,6 +40,6 @@ if fields >= tonumber(ARGV[3]) or (ARGV[5] == '1' and fields > 0) then
   end
   redis.call('HSET', KEYS[4], id, cjson.encode(amounts))
   redis.call('ZADD', KEYS[3], text, id)
-  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('DEL', KEYS[1])
 end
 return {'ok', entries}

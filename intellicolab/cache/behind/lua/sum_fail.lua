@@ -2,11 +2,11 @@
 -- KEYS[1] sealed batches by when they are due   KEYS[2] their contents by id   KEYS[3] their amounts by 'id|key'
 -- KEYS[4] failed tries   KEYS[5] the dead   KEYS[6] the namespace's state
 -- ARGV[1] the batch's id   ARGV[2] its key   ARGV[3] reason
--- ARGV[4] after how many tries it is buried   ARGV[5] how many dead are kept
--- Returns the number of tries, or -1 when it was buried.
+-- ARGV[4] after how many tries it is buried   ARGV[5] how many dead are kept   ARGV[6] who took the batch
+-- Returns the number of tries, -1 when it was buried, or 0 when another has it now.
 redis.call('HINCRBY', KEYS[6], 'failures', 1)
 local contents = redis.call('HGET', KEYS[2], ARGV[1])
-if not contents then
+if not contents or redis.call('HGET', KEYS[6], 'taker') ~= ARGV[6] then
   return 0
 end
 local tries = redis.call('HINCRBY', KEYS[4], ARGV[1], 1)
