@@ -134,25 +134,25 @@ def _add_limits(page: Overview, family: Family) -> None:
                 spark=_trend(family, name, f"{label} of the last hour"),
             )
         )
-    unchecked = hour["failed_open"]
-    page.tiles.append(
-        Tile(
-            "Passed without a limit",
-            compact(unchecked),
-            exact=f"{unchecked:,} in the last hour",
-            note=f"{unchecked:,} requests of the last hour passed without a limit: Redis did not answer in time."
-            if unchecked
-            else "in the last hour",
-            bounds="0",
-            problem=unchecked > 0,
-            spark=_trend(family, "failed_open", "Requests of the last hour that passed without a limit"),
-        )
-    )
+    page.tiles.append(_unchecked(family, hour["failed_open"]))
     page.limit_rows = [
         ("Allowed", hour["allowed"], family.totals.get("allowed", 0)),
         ("Refused", hour["refused"], family.totals.get("refused", 0)),
         ("Passed without a limit", hour["failed_open"], family.totals.get("failed_open", 0)),
     ]
+
+
+def _unchecked(family: Family, count: int) -> Tile:
+    note = f"{count:,} requests of the last hour passed without a limit: Redis did not answer in time."
+    return Tile(
+        "Passed without a limit",
+        compact(count),
+        exact=f"{count:,} in the last hour",
+        note=note if count else "in the last hour",
+        bounds="0",
+        problem=count > 0,
+        spark=_trend(family, "failed_open", "Requests of the last hour that passed without a limit"),
+    )
 
 
 # --- Redis ---------------------------------------------------------------------------------------------------------
