@@ -13,7 +13,9 @@ from django.db import connections, transaction
 
 from intellicolab.cache import refresher as refreshing
 from intellicolab.cache.declaration import Cached
+from intellicolab.cache.effects import drive
 from intellicolab.cache.envelope import opened
+from intellicolab.cache.flights import flights
 from intellicolab.cache.owed import Owed, forgetting
 from intellicolab.cache.strategies import CacheAside, RefreshAhead
 from intellicolab.redis import keys
@@ -136,14 +138,16 @@ def kept(key="a"):
     return redis_client(Role.CACHE).pttl(name(key)) / 1000
 
 
-def age(key="a", seconds=0.0):
-    """Have a stored value be as if it had been stored some seconds earlier."""
+def age(key="a", seconds=0.0, load_time=None):
+    """Have a stored value be as if it had been stored some seconds earlier, and had taken so long to load."""
     redis = redis_client(Role.CACHE)
     data = redis.get(name(key))
     left = redis.pttl(name(key)) - round(seconds * 1000)
 
     head = list(struct.unpack_from(">BBdf", data))
     head[2] -= seconds
+    if load_time is not None:
+        head[3] = load_time
     redis.set(name(key), struct.pack(">BBdf", *head) + data[14:], px=max(left, 1))
 
 
@@ -291,9 +295,20 @@ async def test_who_waits_for_another_process_is_woken_when_its_value_is_there(fo
 
 def hide_local_flights():
     """As seen from another process, whose flights are not in this one's memory."""
-    from intellicolab.cache.flights import flights
-
     flights._loading.clear()
+
+
+def wait_for_waiters(count):
+    """For a loader: until so many others wait for what it loads, in threads or on event loops."""
+
+    def waiting():
+        futures = list(flights._loading.values())
+        return sum(len(future._condition._waiters) + len(future._done_callbacks) for future in futures)
+
+    deadline = time.monotonic() + 4  # within the lease
+    while waiting() < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 @pytest.mark.topology
@@ -312,7 +327,7 @@ async def test_a_loaders_error_reaches_all_who_wait_and_the_next_reader_tries_ag
     cache = form(declare())
 
     def fail():
-        time.sleep(0.2)
+        wait_for_waiters(4)
         raise LookupError("no database")
 
     source.during = fail
@@ -471,12 +486,18 @@ async def test_while_one_loads_an_expired_value_the_others_are_served_it(form, d
     await cache.get("a")
     age(seconds=TTL)
     source.rows["a"] = "uno"
-    source.during = lambda: time.sleep(0.3)
+    loading, go = threading.Event(), threading.Event()
+
+    def wait():
+        loading.set()
+        go.wait(5)
+
+    source.during = wait
     first = asyncio.create_task(cache.get("a"))
-    await asyncio.sleep(0.1)
-    start = time.monotonic()
-    assert await cache.get("a") == "one"
-    assert time.monotonic() - start < 0.15
+    await asyncio.to_thread(loading.wait, 5)
+    assert await asyncio.wait_for(cache.get("a"), 3) == "one"
+    assert not first.done()
+    go.set()
     assert await first == "uno"
     assert await cache.get("a") == "uno"
 
@@ -528,38 +549,43 @@ async def test_refresh_ahead_serves_the_value_and_loads_in_the_background(form, 
 async def test_early_refreshes_grow_likelier_with_the_load_time_and_towards_the_expiry(
     form, declare, source, background
 ):
-    """XFetch: after a load of 0.1 s a read with 0.05 s left refreshes with probability exp(-0.5); with 50 s, hardly."""
+    """XFetch: a read refreshes with probability exp(-time left / load time). Of 50 reads none does after a load of 2 s
+    with 60 s left (but in one run of 10^11), nor after one of 3 ms with 6 s left; some do after one of 20 s."""
     cache = form(declare(strategy=RefreshAhead(stale=30), jitter=0.0))
-    source.during = lambda: time.sleep(0.1)
     await cache.get("a")
-    for _ in range(50):
-        await cache.get("a")
-    background()
-    assert source.loads == {"a": 1}
     counters.flush()
     before = totals("cache").get("things:early", 0)
-    age(seconds=TTL - 0.5)
+    for load_time, seconds in ((2.0, 0.0), (0.003, TTL - 6)):
+        age(seconds=seconds, load_time=load_time)
+        for _ in range(50):
+            await cache.get("a")
+        background()
+        assert source.loads == {"a": 1}
+    age(load_time=20.0)
     for _ in range(50):
         await cache.get("a")
-        if source.loads["a"] > 1:
-            break
-        await asyncio.sleep(0.009)
     background()
-    assert source.loads["a"] == 2
+    assert source.loads["a"] > 1
     counters.flush()
     assert totals("cache").get("things:early", 0) > before
 
 
 @pytest.mark.topology
-async def test_processes_that_all_think_it_time_refresh_once(form, declare, source, background):
-    cache = form(declare(strategy=RefreshAhead(stale=30)))
-    await cache.get("a")
+def test_processes_that_all_think_it_time_refresh_once(declare, source):
+    """Refreshes of one process are one by its memory; those of several, run here as such, by the claim in Redis."""
+    things = [declare(strategy=RefreshAhead(stale=30)) for _ in range(3)]
+    things[0].get("a")
     age(seconds=TTL)
-    source.during = lambda: time.sleep(0.2)
-    others = [form(declare(strategy=RefreshAhead(stale=30))) for _ in range(3)]
-    assert await asyncio.gather(*(other.get("a") for other in [cache, *others] * 5)) == ["one"] * 20
-    background()
+    data = redis_client(Role.CACHE).get(name())
+    ours, meanwhile, afterwards = (drive_later(thing, data) for thing in things)
+    source.during = meanwhile
+    ours()
+    afterwards()
     assert source.loads == {"a": 2}
+
+
+def drive_later(thing, data):
+    return lambda: drive(thing._engine._refresh(thing.place("a").saw(data)))
 
 
 # --- Faults --------------------------------------------------------------------------------------------------------
@@ -677,7 +703,7 @@ async def test_every_read_counts_as_one_of_hit_miss_and_stale(form, declare, sou
     age(seconds=TTL)
     await cache.get("a")
     background()
-    source.during = lambda: time.sleep(0.1)
+    source.during = lambda: wait_for_waiters(4)
     await asyncio.gather(*(cache.get("c") for _ in range(5)))
     counters.flush()
     counted = {
