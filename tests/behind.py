@@ -1,9 +1,12 @@
 """A table and buffers of the tests' own for write-behind; child processes import it, too."""
 
+import time
+
 import pytest
-from django.db import connection, models
+from django.db import connection, connections, models
 
 from intellicolab.cache.behind import LatestBuffer, Row, SumBuffer, add_sums, registry, update_greatest, update_latest
+from intellicolab.redis.fence import StaleFence
 
 
 class Thing(models.Model):
@@ -92,3 +95,27 @@ def nothing():
 def flush(buffer, **options):
     while buffer.flush(nothing, **options):
         pass
+
+
+def refuse():
+    """A guard of a flusher whose lock has gone to another."""
+    raise StaleFence
+
+
+def closing(work):
+    """For a thread of a test: its database connections end with it."""
+
+    def run():
+        try:
+            work()
+        finally:
+            connections.close_all()
+
+    return run
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)

@@ -13,7 +13,7 @@ from intellicolab.redis.client import Role, aclose, client
 from intellicolab.redis.fence import StaleFence
 
 from . import behind
-from .behind import KEYS, Thing, flush, nothing, table, things, values
+from .behind import KEYS, Thing, flush, nothing, refuse, table, things, values
 
 __all__ = ["table", "things"]  # fixtures
 pytestmark = [pytest.mark.database, pytest.mark.topology, pytest.mark.usefixtures("things")]
@@ -145,9 +145,6 @@ def test_a_flusher_that_was_paused_changes_nothing(buffer):
 
 
 def test_a_guard_that_refuses_keeps_the_entries(buffer):
-    def refuse():
-        raise StaleFence
-
     buffer.set(1, 7)
     with pytest.raises(StaleFence):
         buffer.flush(refuse)

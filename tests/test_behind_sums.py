@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 
 import pytest
 from django.db import DatabaseError, OperationalError
@@ -19,7 +18,7 @@ from intellicolab.redis.client import Role, aclose, client
 from intellicolab.redis.fence import StaleFence
 
 from . import behind
-from .behind import KEYS, Thing, flush, nothing, table, things, values
+from .behind import KEYS, Thing, closing, flush, nothing, refuse, table, things, values, wait_until
 
 __all__ = ["table", "things"]  # fixtures
 pytestmark = [pytest.mark.database, pytest.mark.topology, pytest.mark.usefixtures("things")]
@@ -140,9 +139,6 @@ def test_a_transaction_that_is_rolled_back_leaves_no_id_behind():
 
 
 def test_a_guard_that_refuses_keeps_the_batch(buffer):
-    def refuse():
-        raise StaleFence
-
     buffer.add(1, 5)
     with pytest.raises(StaleFence):
         buffer.flush(refuse)
@@ -184,13 +180,6 @@ async def test_without_redis_the_async_form_writes_in_a_thread(buffer, redis_ser
     await asyncio.to_thread(threads.close)
 
 
-def wait_until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
 def test_an_addition_without_an_answer_is_sent_again_and_counts_once(buffer, redis_server):
     buffer.add(1)
     redis_server.pause()
@@ -200,7 +189,7 @@ def test_an_addition_without_an_answer_is_sent_again_and_counts_once(buffer, red
         buffer.add(1, 2)  # and nobody waits for the server again: directly
     finally:
         redis_server.resume()
-    wait_until(lambda: not len(buffer.unanswered))
+    wait_until(lambda: not len(buffer.unanswered), 20)
     buffer.breaker.succeeded()
     assert buffer.get_many([1]) == {1: 8}
     flush(buffer)
@@ -438,15 +427,3 @@ def test_threads_that_add_read_and_flush_lose_and_double_nothing(buffer):
     flush(buffer)
     assert problems == []
     assert stored()[1] == buffer.get_many([1])[1] == 180
-
-
-def closing(work):
-    from django.db import connections
-
-    def run():
-        try:
-            work()
-        finally:
-            connections.close_all()
-
-    return run

@@ -25,7 +25,7 @@ from intellicolab.redis.lock import held
 from intellicolab.redis.lock.renewal import renewer
 
 from . import behind
-from .behind import KEYS, Thing, table, things, values
+from .behind import KEYS, Thing, closing, table, things, values, wait_until
 from .site import ROOT, Site
 from .test_lock import child, end_lease
 
@@ -52,13 +52,6 @@ def start():
     for flusher in running:
         flusher.stop()
     wait_until(lambda: all(grant.over for grant in renewer.grants))  # also one that an outage left to be withdrawn
-
-
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 # --- One flusher ---------------------------------------------------------------------------------------------------
@@ -313,18 +306,6 @@ def test_flushers_that_are_killed_again_and_again_lose_and_double_nothing():
     assert problems == []
     assert values("value") == expected["value"]
     assert values("total") == expected["total"]
-
-
-def closing(work):
-    from django.db import connections
-
-    def run():
-        try:
-            work()
-        finally:
-            connections.close_all()
-
-    return run
 
 
 @pytest.mark.slow
