@@ -201,13 +201,14 @@ def test_inside_a_transaction_the_tier_is_passed_by(thing, rows):
 
 
 def test_a_value_is_held_no_longer_than_it_is_fresh(rows):
-    thing = rows.declare(ttl=0.5, jitter=0.0)
+    thing = rows.declare(ttl=1.0, jitter=0.0)
     tracked(thing)
     warm(thing, "a")
     rows["a"] = "uno"
-    began = time.monotonic()
+    warmed = asked = time.monotonic()
     while thing.get("a") == "one":
-        assert time.monotonic() - began < 0.6
+        assert asked - warmed < 1.1  # when it was asked, not when the test went on
+        asked = time.monotonic()
 
 
 def test_a_tag_that_two_things_share_empties_both_tiers_at_once(thing, rows, monkeypatch):
