@@ -98,12 +98,27 @@ class Machine(RuleBasedStateMachine):
             if self.world.actions:
                 self.world.step(self._pick(number), halfway)
 
+    @rule(process=process, key=key, kind=st.sampled_from("write write rollback invalidate".split()))
+    def a_change_overtakes_a_load(self, process, key, kind):
+        """What the strategies are most about; chance alone brings it about in few runs."""
+        world = self.world
+        world.evict(keys.cached("modelled", key))
+        loading = world.read(world.processes[process], [key])
+        self._go_on(loading, Load)
+        if not loading.is_over:
+            world.step(loading, halfway=True)  # it has loaded, and has not stored
+            self.change(1 - process, key, kind)
+            self._go_on(world.actions[-1])
+
     @precondition(lambda self: self.world.actions)
     @rule(which=which)
     def go_on_to_the_end(self, which):
-        action = self._pick(which)
+        self._go_on(self._pick(which))
+
+    def _go_on(self, action, *until):
+        """To its end, or to an effect of this kind, or until it has to wait."""
         effect = None
-        while not action.is_over and action.effect is not effect:
+        while not (action.is_over or action.effect is effect or isinstance(action.effect, until)):
             effect = action.effect
             self.world.step(action)
 
