@@ -147,16 +147,17 @@ async def test_what_a_loader_waits_for_a_thread_is_not_its_load_time(declare, as
 
 
 def test_a_loaders_timeout_is_an_error_like_others_for_who_waits(declare):
-    loads, errors = [], []
+    loads, errors, begun = [], [], threading.Barrier(4)
 
     def load(key: str) -> str:
         loads.append(key)
-        time.sleep(0.2)
+        time.sleep(0.5)  # the others have begun, and now have this long to get to the wait
         raise TimeoutError("the database is slow")
 
     thing = declare(load)
 
     def read():
+        begun.wait(5)
         with pytest.raises(TimeoutError, match="slow") as raised:
             thing.get("a")
         errors.append(raised.value)
