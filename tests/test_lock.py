@@ -423,6 +423,14 @@ def test_short_locks_stay_out_of_the_index_and_it_prunes_itself():
     assert 0 < state().pttl(keys.lock_index()) <= 2000
 
 
+def test_what_was_given_back_before_its_first_renewal_is_never_in_the_index():
+    with Lock("short") as grant:
+        wait_until(lambda: renewer._wakes_at == grant.next_renewal)  # it sleeps until then
+    with Lock("long"):
+        wait_until(holders)
+    assert state().zrange(keys.lock_index(), 0, -1) == [b"long"]
+
+
 def test_all_that_are_held_are_told_of_the_oldest_first():
     with Lock("reports") as first, Lock("letters") as second:
         second.renew()

@@ -120,15 +120,15 @@ class Grant:
     def renew(self) -> None:
         """Begin the lease anew; called by the renewer. Raises RedisError, and the lease then runs on."""
         sent, state = time.monotonic(), client(Role.STATE)
-        self._renewed(sent, _renew(state, [keys.lock(self.name)], [self.token, self._lease_ms]))
-        _announce(state, [keys.lock_index()], [self.name, self._lease_ms, MAX_INDEX])
+        if self._renewed(sent, _renew(state, [keys.lock(self.name)], [self.token, self._lease_ms])):
+            _announce(state, [keys.lock_index()], [self.name, self._lease_ms, MAX_INDEX])
 
     async def arenew(self) -> None:
         """The async form of `renew`."""
         sent, state = time.monotonic(), async_client(Role.STATE)
         ours = await _renew.call_async(state, [keys.lock(self.name)], [self.token, self._lease_ms])
-        self._renewed(sent, ours)
-        await _announce.call_async(state, [keys.lock_index()], [self.name, self._lease_ms, MAX_INDEX])
+        if self._renewed(sent, ours):
+            await _announce.call_async(state, [keys.lock_index()], [self.name, self._lease_ms, MAX_INDEX])
 
     def begin(self, fence: int, sent: float) -> None:
         """The lock is ours since a moment after `sent` (monotonic seconds)."""
@@ -156,13 +156,15 @@ class Grant:
     def _keys(self) -> list[str]:
         return [keys.lock(self.name), keys.lock_wake(self.name), keys.lock_queue(self.name)]
 
-    def _renewed(self, sent: float, ours: int) -> None:
+    def _renewed(self, sent: float, ours: int) -> bool:
+        """Whether it was; what was given back meanwhile is nobody's to announce."""
         if ours:
             self._good_until = sent + self.lease
             self.next_renewal = sent + self.lease / 3
         elif not self.ended:
             self._lost = True
             logger.error("Lock %r was lost while it was held: its lease ended or Redis forgot it", self.name)
+        return bool(ours)
 
     def _end(self) -> bool:
         if self.ended:

@@ -55,7 +55,7 @@ class Renewer:
             if seconds > 0:
                 self._news.wait(min(seconds, threading.TIMEOUT_MAX))
             now = time.monotonic()
-            return [grant for grant in self.grants if grant.next_renewal <= now]
+            return [grant for grant in self.grants if grant.next_renewal <= now and not grant.over]
 
     @staticmethod
     def _renew(grant: Grant) -> None:
