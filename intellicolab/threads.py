@@ -85,6 +85,8 @@ def close(seconds: float = CLOSE_SECONDS) -> None:
     Work that does not end within `seconds` is left behind: a stuck thread must not keep the process from stopping.
     """
     for executor, count in ((_pool, THREADS), (sensitive, 1)):
+        if not executor.cache_info().currsize:
+            continue  # none was needed so far
         together = threading.Barrier(count)  # no thread may take two of the closing calls
         closing = [executor().submit(_close_connections, together) for _ in range(count)]
         if wait(closing, timeout=seconds).not_done:

@@ -9,6 +9,7 @@ from django.core.cache import caches
 from django.test import Client
 
 from accounts import sessions
+from intellicolab import threads
 from intellicolab.cache import gateway
 from intellicolab.cache.behind import registry
 from intellicolab.cache.owed import owed
@@ -25,10 +26,15 @@ PASSWORD = "correct horse battery"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test that names `redis_server` kills or pauses it, so it is for the one embedded server."""
+    """A test that names `redis_server` kills or pauses it, so it is for the one embedded server; a site has its own."""
     if topology is None:
         return
-    fit = [item for item in items if "redis_server" not in inspect.signature(item.obj).parameters]  # type: ignore[attr-defined]
+    fit = [
+        item
+        for item in items
+        if "redis_server" not in inspect.signature(item.obj).parameters  # type: ignore[attr-defined]
+        and "site" not in item.fixturenames  # type: ignore[attr-defined]
+    ]
     config.hook.pytest_deselected(items=[item for item in items if item not in fit])
     items[:] = fit
 
@@ -130,6 +136,13 @@ async def async_redis():
     """For tests that use async clients: disconnects the loop's pools while the loop still runs."""
     yield
     await aclose()
+
+
+@pytest.fixture(autouse=True)
+def threads_of_its_own() -> Iterator[None]:
+    """Worker threads end with their test: the database connections that they keep are for that test."""
+    yield
+    threads.close()
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+# Its servers are its own: a worker of its on the tests' would flush what tests have written there.
+OWN = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "REDIS_CACHE_URL")
+
+
 class Site:
     """`start()` waits until it answers; `stop()` is Ctrl-C. `env` adds to or replaces the environment of the tests."""
 
@@ -63,7 +67,7 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket_url = f"ws://127.0.0.1:{self.port}/ws/"
         self.env = {
-            **{name: value for name, value in os.environ.items() if name not in ("SECRET_KEY", "DATABASE_URL")},
+            **{name: value for name, value in os.environ.items() if name not in OWN},
             "VAR_DIR": str(self.var),
             "RATELIMIT_REQUESTS": "100000",
             "PORT": str(self.port),

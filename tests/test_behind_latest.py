@@ -7,7 +7,6 @@ from contextlib import suppress
 import pytest
 from django.db import DatabaseError, OperationalError, transaction
 
-from intellicolab import threads
 from intellicolab.cache.behind import Row, registry, update_greatest, update_latest
 from intellicolab.redis.client import Role, aclose, client
 from intellicolab.redis.fence import StaleFence
@@ -216,7 +215,6 @@ async def test_without_redis_the_async_form_writes_in_a_thread(buffer, redis_ser
     await buffer.aset(1, 8)
     assert await buffer.aget_many([1]) == {}
     await aclose()
-    threads.close()
 
 
 @pytest.mark.parametrize("fails", [True, False])

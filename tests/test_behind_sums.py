@@ -1,6 +1,5 @@
 """Write-behind of sums: each addition counts once, and readers see the exact total at any moment."""
 
-import asyncio
 import logging
 import threading
 
@@ -58,7 +57,6 @@ async def test_the_async_forms_do_the_same(buffer):
     await buffer.aadd_many({1: 2, 2: 1})
     assert await buffer.aget_many([1, 2]) == {1: 7, 2: 1}
     await aclose()
-    await asyncio.to_thread(threads.close)
 
 
 def test_amounts_may_be_taken_away_again(buffer):
@@ -177,7 +175,6 @@ async def test_without_redis_the_async_form_writes_in_a_thread(buffer, redis_ser
     await buffer.aadd(1, 8)
     assert await threads.run(stored) == {1: 8, 2: 0, 3: 0, 4: 0}
     await aclose()
-    await asyncio.to_thread(threads.close)
 
 
 def test_an_addition_without_an_answer_is_sent_again_and_counts_once(buffer, redis_server):

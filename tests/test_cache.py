@@ -79,10 +79,8 @@ class Async(Sync):
 
 
 @pytest.fixture(params=[Sync, Async])
-def form(request, async_redis, django_db_blocker):
-    """Worker threads look after the connections that earlier tests have opened there, also where none is used."""
-    with django_db_blocker.unblock():
-        yield request.param
+def form(request, async_redis):
+    return request.param
 
 
 @pytest.fixture

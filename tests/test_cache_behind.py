@@ -4,7 +4,6 @@ import pytest
 from django.db import transaction
 
 from accounts.models import User
-from intellicolab import threads
 from intellicolab.cache.behind import Row, add_sums, drain, registry, update_latest
 from intellicolab.cache.behind.strategy import WriteBehindLatest, WriteBehindSum
 from intellicolab.cache.declaration import Cached
@@ -19,8 +18,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology, pyt
 
 @pytest.fixture(params=[Sync, Async])
 def form(request, async_redis):
-    yield request.param
-    threads.close()  # their database connections end with the test
+    return request.param
 
 
 @pytest.fixture

@@ -71,7 +71,6 @@ def open_socket(settings):
     committer.drain()
     committer.reopen()
     publisher.stop()
-    threads.close()
 
 
 @pytest.fixture

@@ -41,7 +41,6 @@ async def a_running_server(settings, unhurried_publisher):
     committer.drain()
     committer.reopen()
     publisher.stop()
-    threads.close()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from channels.layers import get_channel_layer
 from django.db import InterfaceError
 
-from intellicolab import threads
 from realtime import queries, services
 from realtime.hub import HEAL_SECONDS, HOLD_SECONDS, Hub
 from realtime.outlet import Outlet
@@ -58,7 +57,6 @@ async def hub():
     yield Hub.here()
     await Hub.here().close()
     publisher.stop()
-    threads.close()
 
 
 async def follow(hub, room, version):
