@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from intellicolab.redis import addresses, cluster
 from intellicolab.redis import client as clients
-from intellicolab.redis.client import Purpose, Role, async_client, client, close, primaries, safe_url
+from intellicolab.redis.client import Purpose, Role, async_client, client, close, primaries, reports, safe_url
 
 from .topologies import HOST, settings_of, until
 
@@ -27,6 +27,16 @@ def test_the_two_roles_are_two_logical_databases():
 def test_clients_of_a_role_share_one_pool():
     assert client(Role.STATE).connection_pool is client(Role.STATE).connection_pool
     assert client(Role.STATE).connection_pool is not client(Role.CACHE).connection_pool
+
+
+@pytest.mark.topology
+def test_closing_cuts_off_nobody_who_waits_for_an_answer():
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client(Role.STATE, Purpose.BLOCKING).blpop, ["letters"], timeout=30)
+        until(lambda: any(info["blocked_clients"] for info in reports(Role.STATE, "clients")))
+        close()
+        client(Role.STATE).rpush("letters", "from alice")
+        assert waiting.result(10) == (b"letters", b"from alice")
 
 
 def test_a_cluster_that_is_silent_holds_up_nobody_but_those_who_want_it(settings):

@@ -132,7 +132,10 @@ def reports(role: Role, section: str | None = None) -> list[dict[str, Any]]:
 
 
 def close() -> None:
-    """Disconnect every sync pool; called when the process ends and by tests that move the server."""
+    """Disconnect every sync pool; called when the process ends and by tests that move the server.
+
+    What other threads have under way runs to its end, on connections that nobody uses after it.
+    """
     with _lock:
         for made in _clients.values():
             _disconnect(made)

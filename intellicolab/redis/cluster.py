@@ -104,6 +104,12 @@ class Cluster(_Routing):
         nodes.initialize = _told(nodes.initialize)
         nodes.get_node_from_slot = _covered(nodes.get_node_from_slot, nodes.initialize)
 
+    def disconnect_connection_pools(self) -> None:
+        """Of each node the idle connections, as `sentinel.close`."""
+        for node in self.get_nodes():
+            if node.redis_connection:
+                node.redis_connection.connection_pool.disconnect(inuse_connections=False)
+
     def mget(self, keys: Any, *args: Any) -> list[Any]:
         return self.mget_nonatomic(keys, *args)
 

@@ -80,7 +80,8 @@ async def aclose(pool: redis.asyncio.ConnectionPool) -> None:
 
 
 def close(pool: redis.ConnectionPool) -> None:
-    pool.disconnect()
+    """Idle connections only: cut off in the middle of a command, redis-py raises what is no RedisError."""
+    pool.disconnect(inuse_connections=False)
     if isinstance(pool, sentinel.SentinelConnectionPool):
         pool.sentinel_manager.close()
 
