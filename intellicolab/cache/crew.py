@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from redis.exceptions import RedisError
 
 from intellicolab.redis import keys
-from intellicolab.redis.scripts import Argument
+from intellicolab.redis.scripts import Argument, Run
 
 from . import envelope, scripts
-from .effects import Calls, Load, Operation, Pop, Run, Wait
+from .effects import Calls, Load, Operation, Pop, Wait
 from .flights import AGAIN, flights
 from .gateway import Away, Gateway
 from .place import Place

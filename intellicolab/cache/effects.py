@@ -12,10 +12,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from redis.exceptions import NoScriptError
-
 from intellicolab.redis.client import Role, async_client, client
-from intellicolab.redis.scripts import Argument, Script
+from intellicolab.redis.scripts import Run, arun_all, run_all
 from intellicolab.threads import is_worker
 from intellicolab.threads import run as run_in_thread
 
@@ -35,22 +33,6 @@ SHORTEST_POP = 0.001
 # Seconds that a worker thread waits for a load to begin. An event loop's load waits for one of these threads; when all
 # of them wait for it in turn, none is left to do it.
 START_SECONDS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One call of a script."""
-
-    script: Script
-    keys: Sequence[str]
-    args: Sequence[Argument] = ()
-
-    def command(self) -> list[Any]:
-        return ["EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args]
-
-    def whole(self) -> list[Any]:
-        """For a server that does not know the script yet."""
-        return ["EVAL", self.script.text, len(self.keys), *self.keys, *self.args]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +139,7 @@ def _fetch(effect: Fetch) -> list[Any]:
 
 
 def _calls(effect: Calls) -> list[Any]:
-    redis = client(Role.CACHE)
-    answers = _pipelined(redis, effect.calls).execute(raise_on_error=False)
-    for at in _unknown_scripts(answers):
-        answers[at] = redis.execute_command(*effect.calls[at].whole())
-    return answers
+    return run_all(client(Role.CACHE), effect.calls)
 
 
 def _pop(effect: Pop) -> None:
@@ -206,11 +184,7 @@ async def _afetch(effect: Fetch) -> list[Any]:
 
 async def _acalls(effect: Calls) -> list[Any]:
     async with _Turns.here().calls:
-        redis = async_client(Role.CACHE)
-        answers = await _pipelined(redis, effect.calls).execute(raise_on_error=False)
-        for at in _unknown_scripts(answers):
-            answers[at] = await redis.execute_command(*effect.calls[at].whole())
-        return answers
+        return await arun_all(async_client(Role.CACHE), effect.calls)
 
 
 async def _apop(effect: Pop) -> None:
@@ -247,21 +221,6 @@ def _naps(seconds: float) -> Iterator[float]:
     while seconds >= SHORTEST_POP:
         yield min(seconds, POP_SECONDS)
         seconds -= POP_SECONDS
-
-
-def _pipelined(redis: Any, calls: Sequence[Run]) -> Any:
-    pipeline = redis.pipeline(transaction=False)
-    for call in calls:
-        pipeline.execute_command(*call.command())
-    return pipeline
-
-
-def _unknown_scripts(answers: list[Any]) -> list[int]:
-    """Places of the calls whose script the server did not know, and so has not run. Raises any other error."""
-    for answer in answers:
-        if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
-            raise answer
-    return [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
 
 
 _SYNC: dict[type, Callable[[Any], Any]] = {Fetch: _fetch, Calls: _calls, Pop: _pop, Wait: _wait, Load: _load}

@@ -11,11 +11,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from intellicolab.redis import keys
-from intellicolab.redis.scripts import Argument
+from intellicolab.redis.scripts import Argument, Run
 
 from . import scripts
 from .crew import Claims, Crew
-from .effects import Calls, Operation, Run
+from .effects import Calls, Operation
 from .flights import AGAIN
 from .gateway import Away, Gateway
 from .owed import forgetting, owed, restamping

@@ -10,8 +10,9 @@ from contextlib import suppress
 from redis.exceptions import RedisError
 
 from intellicolab.redis import keys
+from intellicolab.redis.scripts import Run
 
-from .effects import Calls, Operation, Run, drive
+from .effects import Calls, Operation, drive
 from .scripts import forget, stamp
 
 logger = logging.getLogger("intellicolab.cache")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from intellicolab.redis import keys
 from intellicolab.redis.codec import UNREADABLE, decoder_of_many
+from intellicolab.redis.scripts import Run
 
 from . import envelope, scripts
 from .clock import clock
-from .effects import Calls, Fetch, Operation, Run
+from .effects import Calls, Fetch, Operation
 from .gateway import Gateway
 from .place import Place
 

@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from . import addresses, sentinel
+from . import addresses, direct, sentinel
 from .addresses import Address, Kind, safe_url
 from .cluster import AsyncCluster, Cluster
 from .connections import ASYNC_CLASSES, SYNC_CLASSES, Links
@@ -60,7 +60,7 @@ class Purpose(StrEnum):
 # Seconds that a read may take. redis-py's own default of 5 s breaks blocking reads and makes users wait elsewhere.
 READ_TIMEOUT: dict[Purpose, float | None] = {
     Purpose.COMMAND: 2.0,
-    Purpose.FAST: 0.1,
+    Purpose.FAST: 0.05,
     Purpose.BLOCKING: None,
     Purpose.WAITING: 12.0,
 }
@@ -168,6 +168,7 @@ def _disconnect(made: redis.Redis) -> None:
     if isinstance(made, Cluster):
         made.disconnect_connection_pools()
     else:
+        direct.close(made.connection_pool)
         sentinel.close(made.connection_pool)
 
 

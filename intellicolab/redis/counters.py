@@ -12,8 +12,9 @@ import os
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
@@ -43,10 +44,24 @@ class Tally:
         return calls
 
 
+class Part(Protocol):
+    """What is written with the counters, each second, by whoever adds up more than numbers."""
+
+    @property
+    def is_waiting(self) -> bool: ...
+
+    def flush(self) -> None:
+        """Raises RedisError, OSError; what it took to write is then lost."""
+
+    def start_afresh(self) -> None:
+        """In a forked child: what waits is the parent's to write, and locks may be held by threads that it lacks."""
+
+
 class Counters:
     """A process's counters by family and field; `add` is safe from any thread."""
 
     def __init__(self) -> None:
+        self._parts: list[Part] = []
         self._tallies: dict[tuple[str, str], Tally] = {}
         self._thread: threading.Thread | None = None
         self._start_empty()
@@ -63,6 +78,8 @@ class Counters:
         self._start_empty()
         for tally in self._tallies.values():
             tally.take()
+        for part in self._parts:
+            part.start_afresh()
         if self._thread is not None:
             self._start()
 
@@ -80,6 +97,10 @@ class Counters:
                 self._start()
             return self._tallies.setdefault((family, field), Tally())
 
+    def join(self, part: Part) -> None:
+        """Have it flushed with the counters from now on. Counting something starts the thread that does."""
+        self._parts.append(part)
+
     def flush(self) -> None:
         """Write what was counted since the last flush. Kept for the next one if no server was there to take it.
 
@@ -92,7 +113,8 @@ class Counters:
         with self._lock:
             counts, self._counts = self._counts, Counter()
             counts.update({name: calls for name, tally in self._tallies.items() if (calls := tally.take())})
-        if not counts:
+        parts = [part for part in self._parts if part.is_waiting]
+        if not counts and not parts:
             return
         try:
             client(Role.STATE).ping()
@@ -100,8 +122,14 @@ class Counters:
             with self._lock:
                 self._counts.update(counts)
             return
-        with suppress(RedisError, OSError):
-            self._write(counts)
+        writes: list[Callable[[], None]] = [partial(self._write, counts), *(part.flush for part in parts)]
+        for write in writes:
+            try:
+                write()
+            except (RedisError, OSError):
+                pass  # the link logs the outage, once
+            except Exception:  # of a part's: the others' counts must not end with it
+                logger.exception("Something that was counted could not be written")
 
     def stop(self) -> None:
         """Flush for the last time and end the thread."""

@@ -65,6 +65,42 @@ def limit(rule: str, identity: str) -> str:
     return f"{PREFIX}:limit:{{{identity}}}:{rule}"
 
 
+# Of the policies' last change. Processes that find none read the policies, so it may end.
+LIMITS_STAMP_TTL = 24 * 60 * 60
+# Offenders and refused paths are counted in pieces of an hour, of which the last seven are shown.
+OFFENDERS_SECONDS = 10 * 60
+OFFENDERS_TTL = 70 * 60
+# Who an offender is, in clear, is known for an hour after the last refusal.
+OFFENDER_NAME_TTL = 60 * 60
+# What happened in the last hour, for the preview of a policy.
+TRAFFIC_TTL = 60 * 60
+
+
+def limits_stamp() -> str:
+    """A random stamp that each change of the limiter's policies sets anew."""
+    return f"{PREFIX}:{{limits}}:stamp"
+
+
+def offenders(piece: int) -> str:
+    """Sorted set of refused identities (policy, kind and hash) in one piece of an hour (Unix time // 600)."""
+    return f"{PREFIX}:{{limits}}:offenders:{piece}"
+
+
+def refused_paths(piece: int) -> str:
+    """Sorted set of the paths and frames refused in one piece of an hour."""
+    return f"{PREFIX}:{{limits}}:paths:{piece}"
+
+
+def offender_name(identity: str) -> str:
+    """Who is behind a hashed identity, in clear."""
+    return f"{PREFIX}:{{limits}}:who:{identity}"
+
+
+def traffic() -> str:
+    """Stream of what a sample of people and addresses did in the last hour; its TTL begins anew with each entry."""
+    return f"{PREFIX}:{{limits}}:traffic"
+
+
 def sessions_of(user_id: int) -> str:
     """Set of the hashes of a person's session keys; its TTL is that of the session that lives longest.
 

@@ -6,12 +6,16 @@ have run.
 """
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
+
+from .direct import aask, ask
 
 Argument = str | bytes | int | float
 
@@ -28,15 +32,78 @@ class Script:
 
     def __call__(self, client: redis.Redis, keys: list[str], args: list[Argument]) -> Any:
         try:
-            return client.evalsha(self.sha, len(keys), *keys, *args)
+            return ask(client, "EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
-            return client.eval(self.text, len(keys), *keys, *args)
+            return ask(client, "EVAL", self.text, len(keys), *keys, *args)
 
     async def call_async(self, client: redis.asyncio.Redis, keys: list[str], args: list[Argument]) -> Any:
         try:
-            return await client.evalsha(self.sha, len(keys), *keys, *args)
+            return await aask(client, "EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await client.eval(self.text, len(keys), *keys, *args)
+            return await aask(client, "EVAL", self.text, len(keys), *keys, *args)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One call of a script, of several in one round trip."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Argument] = ()
+
+    def command(self) -> list[Any]:
+        return ["EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args]
+
+    def whole(self) -> list[Any]:
+        """For a server that does not know the script yet."""
+        return ["EVAL", self.script.text, len(self.keys), *self.keys, *self.args]
+
+
+def run_all(client: redis.Redis, runs: Sequence[Run]) -> list[Any]:
+    """Their answers, in one round trip: on a Cluster one to each node that has their keys, sent together.
+
+    Raises what the first of them met, though others may have been carried out.
+    """
+    return _without_errors(run_each(client, runs))
+
+
+async def arun_all(client: redis.asyncio.Redis, runs: Sequence[Run]) -> list[Any]:
+    """As `run_all`, on the running event loop."""
+    return _without_errors(await arun_each(client, runs))
+
+
+def run_each(client: redis.Redis, runs: Sequence[Run]) -> list[Any]:
+    """As `run_all`, with an exception in the place of each answer that did not come."""
+    answers = _pipelined(client, runs).execute(raise_on_error=False)
+    for at in _unknown(answers):
+        answers[at] = client.execute_command(*runs[at].whole())
+    return answers
+
+
+async def arun_each(client: redis.asyncio.Redis, runs: Sequence[Run]) -> list[Any]:
+    answers = await _pipelined(client, runs).execute(raise_on_error=False)
+    for at in _unknown(answers):
+        answers[at] = await client.execute_command(*runs[at].whole())
+    return answers
+
+
+def _pipelined(client: Any, runs: Sequence[Run]) -> Any:
+    pipeline = client.pipeline(transaction=False)
+    for run in runs:
+        pipeline.execute_command(*run.command())
+    return pipeline
+
+
+def _unknown(answers: list[Any]) -> list[int]:
+    """Places of the calls whose script the server did not know, and so has not run."""
+    return [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+
+
+def _without_errors(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 def load(folder: Path, name: str) -> Script:
