@@ -7,4 +7,4 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         # Signal receivers register when imported, and so does what the worker writes.
-        from . import last_seen, receivers  # noqa: F401
+        from . import attempts, last_seen, receivers  # noqa: F401

@@ -10,11 +10,9 @@ import msgspec
 
 from intellicolab.cache.declaration import Cached
 from intellicolab.cache.strategies import CacheAside
+from ratelimit.caller import AUTHENTICATED, STAFF
 
 from .models import User
-
-STAFF = "staff"
-AUTHENTICATED = "authenticated"
 
 TIER_TTL = 10 * 60  # seconds
 LOCAL = (10_000, 2 * 1024 * 1024)  # people and bytes of this process: 200 bytes a person, generously

@@ -13,11 +13,13 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402  models
 from django.conf import settings  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
+from ratelimit.shield import Shield  # noqa: E402
 from realtime.routing import websocket_urlpatterns  # noqa: E402
 
 from . import threads  # noqa: E402
 from .assets import StaticFiles  # noqa: E402
 from .http import OneHopHandler  # noqa: E402
+from .policy import security_headers  # noqa: E402
 from .proxies import ProxyHeaders  # noqa: E402
 
 
@@ -39,7 +41,7 @@ sockets = URLRouter([*websocket_urlpatterns, re_path("", no_socket_here)])  # ty
 application = ProtocolTypeRouter(
     {
         "lifespan": lifespan,
-        "http": ProxyHeaders(StaticFiles(OneHopHandler()), settings.TRUSTED_PROXIES),
-        "websocket": ProxyHeaders(sockets, settings.TRUSTED_PROXIES),
+        "http": ProxyHeaders(StaticFiles(Shield(OneHopHandler(), security_headers)), settings.TRUSTED_PROXIES),
+        "websocket": ProxyHeaders(Shield(sockets, security_headers), settings.TRUSTED_PROXIES),
     }
 )

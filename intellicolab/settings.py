@@ -40,8 +40,8 @@ def unreadable(name: str, example: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(f"{name} cannot be understood; it must look like {example}.")
 
 
-def env_bool(name: str) -> bool:
-    value = env_str(name, "false").lower()
+def env_bool(name: str, default: str = "false") -> bool:
+    value = env_str(name, default).lower()
     if value not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
         raise wrong(name, "true or false")
     return value in ("true", "yes", "on", "1")
@@ -202,8 +202,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "ratelimit.middleware.RateLimitMiddleware",
     "accounts.middleware.SessionMiddleware",
+    "ratelimit.middleware.RateLimitMiddleware",
     "accounts.middleware.ZoneMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -351,13 +351,24 @@ ACCOUNT_RATE_LIMITS = False
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = SITE_NAME
+MFA_FORMS = {
+    "authenticate": "accounts.attempts.AuthenticateForm",
+    "reauthenticate": "accounts.attempts.ReauthenticateForm",
+}
 # One step of 30 seconds either way, for telephones whose clock is a little off (RFC 6238, section 5.2).
 MFA_TOTP_TOLERANCE = 1
 
 # --- Limits ------------------------------------------------------------------------------------------------------
 
-# Requests a minute from one client address; static files and health checks are not counted.
-RATELIMIT_REQUESTS = env_int("RATELIMIT_REQUESTS", 100, 0, 1_000_000)
+# The limits themselves are policies, edited in the admin; this switches all of them off at once.
+RATELIMIT_ENABLED = env_bool("RATELIMIT", default="true")
+# A monitor must learn the truth however busy its neighbours behind one address are.
+RATELIMIT_EXEMPT = frozenset({"/healthz", "/readyz"})
+RATELIMIT_API_KEY_HEADER = "X-API-Key"
+# The module with `tier_of` and `atier_of`: what a person counts as, without a query.
+RATELIMIT_TIERS = "accounts.tiers"
+# So many refusals of one identity by one policy within ten minutes send the signal `refused_repeatedly`.
+RATELIMIT_REPEATED = 100
 
 # --- Real time ---------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ further left is whatever the sender liked to claim. Nothing here raises on what 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from django.core.exceptions import ImproperlyConfigured
@@ -58,6 +59,7 @@ class TrustedProxies:
         return best
 
 
+@lru_cache(maxsize=10_000)
 def parse(text: str) -> Address | None:
     """The address in `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1` or `[2001:db8::1]:80`; None for anything else.
 
@@ -70,12 +72,14 @@ def parse(text: str) -> Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+@lru_cache(maxsize=10_000)
 def normal(text: str) -> str:
     """The address in its one spelling; what is no address stays as it is."""
     address = parse(text)
     return str(address) if address else text
 
 
+@lru_cache(maxsize=10_000)
 def group(text: str) -> str:
     """What is limited as one sender: an IPv4 address, or the /64 network of an IPv6 one; garbage is all one sender."""
     address = parse(text)

@@ -4,3 +4,6 @@ from django.apps import AppConfig
 class RatelimitConfig(AppConfig):
     name = "ratelimit"
     verbose_name = "Rate limits"
+
+    def ready(self) -> None:
+        from . import receivers  # noqa: F401  receivers connect when imported

@@ -14,12 +14,14 @@ from intellicolab.cache import gateway
 from intellicolab.cache.behind import registry
 from intellicolab.cache.owed import owed
 from intellicolab.cache.tracking import tracker
-from intellicolab.redis.client import Role, aclose, client, close
+from intellicolab.redis.client import READ_TIMEOUT, Purpose, Role, aclose, client, close
 from intellicolab.redis.counters import counters
 from intellicolab.redis.embedded import EmbeddedServer
+from ratelimit.limiter import limiter
 
 from .environment import topology
 from .site import Site
+from .sockets import HOST, Socket
 from .topologies import Topology
 
 PASSWORD = "correct horse battery"
@@ -67,6 +69,7 @@ def clean_redis(redis_server: EmbeddedServer) -> Iterator[None]:
         client(Role.STATE).flushall()
     gateway.breaker.succeeded()
     sessions.breaker.succeeded()  # the next test has a server that answers, and must not wait to find that out
+    limiter.breaker.succeeded()
     for buffer in registry.values():
         buffer.breaker.succeeded()
     owed.close()
@@ -126,9 +129,91 @@ def browser_of():
 
 
 @pytest.fixture
+def open_socket(settings):
+    """Call with a person: their socket, not yet connected."""
+    from channels.routing import URLRouter
+
+    from realtime.committer import committer
+    from realtime.publisher import publisher
+    from realtime.routing import websocket_urlpatterns
+
+    settings.ALLOWED_HOSTS = [HOST]
+
+    def cookie_of(user):
+        client = Client()
+        client.force_login(user)
+        return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+
+    async def open_(user, origin=f"http://{HOST}"):
+        headers = [(b"host", HOST.encode()), (b"origin", origin.encode())]
+        if user is not None:
+            headers.append((b"cookie", (await threads.run(cookie_of, user)).encode()))
+        return Socket(URLRouter(websocket_urlpatterns), "/ws/", headers=headers)
+
+    yield open_
+    committer.drain()
+    committer.reopen()
+    publisher.stop()
+
+
+@pytest.fixture
+async def hub():
+    """The loop's hub, closed when the test ends."""
+    from realtime.hub import Hub
+
+    yield Hub.here()
+    await Hub.here().close()
+
+
+@pytest.fixture
+def people(make_user):
+    """Alice, who owns the room General, Bob, who is in it, and the room."""
+    from realtime import services
+
+    alice, bob = make_user("alice"), make_user("bob")
+    room = services.create_room(alice, "General")
+    services.join_room(bob, room)
+    return alice, bob, room
+
+
+@pytest.fixture
 def unhurried_publisher(monkeypatch):
     """For tests of what is published: what a loaded machine has not sent after its deadline is left to healing."""
     monkeypatch.setattr("realtime.publisher.DEADLINE", 5.0)
+
+
+@pytest.fixture
+def hurried():
+    """The limiter gives up after the time that it has."""
+
+
+@pytest.fixture
+def make_policy(request, db, settings, monkeypatch):
+    """Call with a name and fields: the limits are on, with only these policies.
+
+    On a loaded machine the limiter waits for its answers, but where a test asks to be `hurried`.
+    """
+    from ratelimit.book import book
+    from ratelimit.models import Policy
+    from ratelimit.traffic import traffic
+
+    if "hurried" not in request.fixturenames:
+        monkeypatch.setitem(READ_TIMEOUT, Purpose.FAST, 5.0)
+    book.forget()
+    traffic.start_afresh()  # a busy test has made its sample smaller
+    settings.RATELIMIT_ENABLED = True
+    Policy.objects.all().delete()
+
+    def make(name: str = "tried", **fields):
+        given = {"mode": Policy.Mode.ENFORCE, "identity": Policy.Identity.ADDRESS, "limit": "3/min", **fields}
+        policy = Policy(name=name, **given)
+        policy.full_clean()
+        policy.save()
+        book.expire()  # what is inside a test's transaction is never told
+        return policy
+
+    yield make
+    book.forget()
 
 
 @pytest.fixture

@@ -69,7 +69,6 @@ class Site:
         self.env = {
             **{name: value for name, value in os.environ.items() if name not in OWN},
             "VAR_DIR": str(self.var),
-            "RATELIMIT_REQUESTS": "100000",
             "PORT": str(self.port),
             "SERVER": server,
             "PYTHONUNBUFFERED": "1",

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 
 from intellicolab import threads
@@ -29,8 +30,9 @@ async def test_pages_pass_the_middleware_and_static_files_do_not(exchange):
     assert "content-security-policy" not in dict(static.headers)
 
 
-async def test_a_stranger_s_claims_about_its_address_and_scheme_change_nothing(exchange, settings):
-    settings.RATELIMIT_REQUESTS = 2
+@pytest.mark.django_db(transaction=True)
+async def test_a_stranger_s_claims_about_its_address_and_scheme_change_nothing(exchange, make_policy):
+    await sync_to_async(make_policy)(limit="2/min")
     for number in range(3):
         headers = [(b"x-forwarded-for", b"198.51.100.%d" % number)]
         answer = await exchange("/nowhere", headers=headers, client=("203.0.113.9", 4000), root_path=f"/{number}")

@@ -75,6 +75,17 @@ def test_imports_run_one_way(path):
     assert wrong_way(path) == []
 
 
+def test_the_limiter_needs_nothing_of_the_site_but_its_redis_clients():
+    foreign = {
+        name
+        for path in modules()
+        if path.is_relative_to(ROOT / "ratelimit")
+        for name in imported(path)
+        if name.split(".")[0] in APPS and not name.startswith(("intellicolab.redis", "ratelimit"))
+    }
+    assert foreign <= {"intellicolab"}
+
+
 def test_no_pickle_and_no_keys_command():
     for path in modules():
         text = path.read_text()

@@ -158,9 +158,9 @@ def test_the_printed_address_may_carry_the_code(client, settings):
     assert 'value="k7Qz-2fYp"' in client.get("/setup/?code=k7Qz-2fYp").content.decode()
 
 
-def test_guesses_of_the_code_are_limited(client, settings):
+def test_guesses_of_the_code_are_limited(client, settings, make_policy):
     settings.SETUP_CODE = "k7Qz-2fYp"
-    settings.RATELIMIT_REQUESTS = 3
+    make_policy(limit="3/min")
     answers = [client.post("/setup/", {**FORM, "code": "guess"}).status_code for _ in range(4)]
     assert answers == [422, 422, 422, 429]
 
