@@ -4,11 +4,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest, HttpResponse
 
-from . import queries, services
+from . import attempts, queries, services
 from .models import User
 from .signup import SignupForm
 
@@ -29,6 +30,25 @@ class AccountAdapter(DefaultAccountAdapter):
         invitation = None if settings.SIGNUP == "open" else request.session.get(queries.INVITATION, 0)
         services.sign_up(user, invitation)
         return user
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """In place of allauth's own limit. Raises ValidationError."""
+        if "email" in credentials:
+            attempts.admit(credentials["email"])
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> AbstractBaseUser | None:
+        """A right password is no attempt; who has to give a code as well is not in yet."""
+        user = super().authenticate(request, **credentials)
+        if user is not None and "email" in credentials and not is_mfa_enabled(user):
+            attempts.take_back(credentials["email"])
+        return user
+
+    def reauthenticate(self, user: User, password: str) -> bool:
+        """Who is in already gives no code after it."""
+        right: bool = super().reauthenticate(user, password)
+        if right and is_mfa_enabled(user):
+            attempts.take_back(user.email)
+        return right
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
         """Every way of signing in comes through here; allauth itself asks for `is_active` only."""
