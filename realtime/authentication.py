@@ -15,10 +15,9 @@ from django.http.request import split_domain_port, validate_host
 from accounts import devices, last_seen
 from accounts.models import User
 from accounts.sessions import SessionStore
-
-
-def header(scope: dict[str, Any], name: bytes) -> str:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+from ratelimit.caller import Member
+from ratelimit.shield import header
+from ratelimit.sockets import SocketLimits
 
 
 def is_same_origin(scope: dict[str, Any]) -> bool:
@@ -53,6 +52,13 @@ def visitor_of(scope: dict[str, Any]) -> tuple[User, str] | None:
         return None
     note_use(scope, user.pk, session.hash)
     return user, session.hash
+
+
+def limits_of(scope: dict[str, Any], user_id: int | None) -> SocketLimits:
+    """What the limits admit on a socket of that person; None as long as nobody has signed in."""
+    address, _port = scope.get("client") or ("", 0)
+    session = parse_cookie(header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME, "")
+    return SocketLimits(Member(user_id, address, session), scope["path"])
 
 
 def note_use(scope: dict[str, Any], user_id: int, session: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -17,11 +18,13 @@ from accounts import last_seen, sessions
 from accounts.devices import NOTE_SECONDS
 from accounts.sessions import SessionUnavailable
 from intellicolab.threads import run
+from ratelimit.gate import Outcome
+from ratelimit.matching import UNKNOWN_FRAME
 
 from . import frames, queries, services
-from .authentication import is_same_origin, note_use, visitor_of
+from .authentication import is_same_origin, limits_of, note_use, visitor_of
 from .committer import committer
-from .errors import CODES, FLOOD, SIGNED_OUT, TRY_LATER, ChatError
+from .errors import CODES, FLOOD, LIMITED, SIGNED_OUT, TRY_LATER, ChatError
 from .frames import BadFrame, ClientFrame, Join, Ping, Read, Resume, Send
 from .hub import Hub
 from .outlet import Outlet
@@ -31,7 +34,9 @@ from .services import NewMessage, Posted
 logger = logging.getLogger("realtime")
 
 BAD_FRAMES = 20  # within BAD_SECONDS; a faulty client makes one now and then, a hostile one many
+REFUSED_FRAMES = 100  # over their limit, within the same time: who goes on in spite of the answers is closed
 BAD_SECONDS = 10.0
+LIMITED_SOCKET = "You have opened chat too often, or in too many places at once."
 MAX_UNANSWERED = 200  # messages of one socket that wait for their commit
 
 
@@ -47,8 +52,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
     user_id: int | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._bad: list[float] = []
+        self._bad, self._refused = Recent(BAD_FRAMES), Recent(REFUSED_FRAMES)
         self._unanswered = 0
+        self._limits = limits_of(scope, None)
         self._used = time.monotonic()  # the opening of the socket is noted as a use
         self.outlet = Outlet(send, hang_up=self._close_soon)
         self.scope, self.base_send = scope, send
@@ -60,6 +66,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         finally:  # however it ended, a crash of ours included: a hub must not keep a socket that is gone
             self.outlet.close()
             Hub.here().leave_all(self.outlet)
+            await self._limits.close()
             if self.user_id is not None:
                 await run(last_seen.note_leaving, self.user_id)
 
@@ -86,6 +93,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def _begin(self) -> None:
         visitor = await run(visitor_of, self.scope)
+        if visitor is not None:
+            self._limits = limits_of(self.scope, visitor[0].pk)
+        outcome = await self._limits.open()
+        if not outcome.admitted:
+            await self.send(frames.limited(outcome, LIMITED_SOCKET))
+            await self.close(LIMITED)
+            return
         if visitor is None:
             await self.close(SIGNED_OUT)
             return
@@ -117,21 +131,31 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if self.user_id is None or self.outlet.closed:
             return  # nobody is signed in here, or no longer, and the socket is being closed
         try:
-            if text_data is None:
-                raise BadFrame("binary", CODES["binary"])
-            await self._act(self.user_id, frames.parse(text_data))
-        except BadFrame as error:
-            self._reject(error)
+            await self._understand(self.user_id, text_data)
         except ChatError as error:
             self.outlet.push(frames.error(error.code, error.detail))
         except DatabaseFault:
             logger.exception("A frame could not be answered")
             self.outlet.push(frames.error("unavailable", "The database does not answer. Try again in a few seconds."))
 
+    async def _understand(self, user_id: int, text: str | None) -> None:
+        try:
+            if text is None:
+                raise BadFrame("binary", CODES["binary"])
+            frame = frames.parse(text)
+        except BadFrame as error:
+            await self._reject(error)
+        else:
+            await self._act(user_id, frame)
+
     async def _act(self, user_id: int, frame: ClientFrame) -> None:
+        if isinstance(frame, Send):
+            await self._send_message(user_id, frame)
+        elif await self._is_admitted(frames.type_of(frame)):
+            await self._do(user_id, frame)
+
+    async def _do(self, user_id: int, frame: ClientFrame) -> None:
         match frame:
-            case Send():
-                self._send_message(user_id, frame)
             case Join():
                 await self._join(user_id, frame)
             case Resume():
@@ -142,13 +166,25 @@ class ChatConsumer(AsyncWebsocketConsumer):
             case Ping():
                 self.outlet.push(frames.PONG)
 
-    def _send_message(self, user_id: int, frame: Send) -> None:
-        """Hand the message to the committer; the answer goes out from its future, without a task a message."""
+    async def _send_message(self, user_id: int, frame: Send) -> None:
+        """Messages that wait here are asked about together, and handed on in their order."""
         if self._unanswered >= MAX_UNANSWERED:
             self.outlet.push(frames.error("busy", CODES["busy"], frame.id))
             return
         self._note_use(user_id)
         self._unanswered += 1
+        try:
+            await self._limits.ask(frames.type_of(frame), partial(self._post, user_id, frame))
+        except BaseException:
+            self._unanswered -= 1
+            raise
+
+    def _post(self, user_id: int, frame: Send, outcome: Outcome) -> None:
+        """Hand the message to the committer; the answer goes out from its future, without a task a message."""
+        if not outcome.admitted:
+            self._unanswered -= 1
+            self._refuse(outcome, frame.id)
+            return
         future = committer.submit(NewMessage(frame.room, user_id, frame.id, frame.text))
         asyncio.wrap_future(future).add_done_callback(partial(self._answer, frame.id))
 
@@ -194,9 +230,34 @@ class ChatConsumer(AsyncWebsocketConsumer):
         else:
             self.outlet.push(frames.changes(frame.room, changes.messages, changes.upto, changes.more))
 
-    def _reject(self, error: BadFrame) -> None:
-        self.outlet.push(frames.error(error.code, error.detail, error.id))
-        now = time.monotonic()
-        self._bad = [then for then in self._bad if now - then < BAD_SECONDS] + [now]
-        if len(self._bad) > BAD_FRAMES:
+    async def _is_admitted(self, kind: str, frame_id: str | None = None) -> bool:
+        """Whether the limits admit a frame of that type; if not, its sender is told when they will."""
+        outcome = await self._limits.frame(kind)
+        if not outcome.admitted:
+            self._refuse(outcome, frame_id)
+        return outcome.admitted
+
+    def _refuse(self, outcome: Outcome, frame_id: str | None) -> None:
+        self.outlet.push(frames.limited(outcome, CODES["limited"], frame_id))
+        if self._refused.too_many():
             self.outlet.hang_up(FLOOD)
+
+    async def _reject(self, error: BadFrame) -> None:
+        if self._bad.too_many():
+            self.outlet.hang_up(FLOOD)
+        elif await self._is_admitted(UNKNOWN_FRAME, error.id):
+            self.outlet.push(frames.error(error.code, error.detail, error.id))
+
+
+class Recent:
+    """Counts what a socket did in the last BAD_SECONDS, up to a bound."""
+
+    def __init__(self, most: int) -> None:
+        self._times: deque[float] = deque(maxlen=most)
+
+    def too_many(self) -> bool:
+        """Note one more; whether there were more than the bound."""
+        now = time.monotonic()
+        full = len(self._times) == self._times.maxlen and now - self._times[0] < BAD_SECONDS
+        self._times.append(now)
+        return full

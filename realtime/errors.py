@@ -32,12 +32,14 @@ CODES = {
     "unknown_type": "There is no frame of this type.",
     "bad_field": "A field is missing or of the wrong kind.",
     "too_large": "The frame is too large.",
+    "limited": "This is faster than the limit allows.",
 }
 
 
 # Codes with which the server closes a socket (RFC 6455, section 7.4: 4000 and above are the application's).
 SIGNED_OUT = 4001  # no session, or it has ended: sign in, don't reconnect
 RENEWED = 4002  # the session goes on under a new key, which the browser has by now: reconnect with it
-FLOOD = 4008  # too many bad frames
+FLOOD = 4008  # too many bad frames, or too many over their limit
+LIMITED = 4029  # opened too often, or too many at once: reconnect after the time that the frame before has told
 TOO_SLOW = 4009  # more waits for this socket than it can read: reconnect and resume
 TRY_LATER = 1013  # the session store or the database does not answer

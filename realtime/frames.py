@@ -4,6 +4,7 @@ Frames from a client are msgspec Structs told apart by `type`, so a frame is par
 clients are built here and encoded once, however many sockets they go to.
 """
 
+import math
 from collections.abc import Iterable
 from datetime import UTC
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import msgspec
 
 from accounts.models import User
 from accounts.profiles import profile_of
+from ratelimit.gate import Outcome
 
 from .models import Message
 
@@ -43,6 +45,11 @@ class Read(msgspec.Struct, tag="room.read", frozen=True):
 
 class Ping(msgspec.Struct, tag="ping", frozen=True):
     pass
+
+
+def type_of(frame: "ClientFrame") -> str:
+    """The `type` that the frame came with."""
+    return str(frame.__struct_config__.tag)
 
 
 ClientFrame = Send | Join | Resume | Read | Ping
@@ -143,6 +150,19 @@ def ack(frame_id: str, room: int, number: int, version: int) -> str:
 def error(code: str, detail: str, frame_id: str | None = None) -> str:
     frame = {"type": "error", "code": code, "detail": detail}
     return encode(frame if frame_id is None else {**frame, "id": frame_id})
+
+
+UNDECIDED = "Whether this is within its limit can't be told just now."
+SHUT_OUT = "An administrator has shut out your address or your account."
+
+
+def limited(outcome: Outcome, detail: str, frame_id: str | None = None) -> str:
+    """Over a limit: `retry_after` is seconds, rounded up to a tenth; without it, trying again is no use."""
+    seconds = None if outcome.retry_after is None else math.ceil(outcome.retry_after * 10) / 10
+    words = SHUT_OUT if outcome.denied else UNDECIDED if outcome.unanswered else detail
+    frame = {"type": "error", "code": "limited", "detail": words}
+    more = {"id": frame_id, "retry_after": seconds}
+    return encode({**frame, **{name: value for name, value in more.items() if value is not None}})
 
 
 def joined(room: int, version: int) -> str:

@@ -6,86 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
-from channels.routing import URLRouter
-from channels.testing import WebsocketCommunicator
-from django.test import Client
 
 from intellicolab import threads
 from realtime import consumer, errors, frames, services
-from realtime.committer import committer
-from realtime.hub import Hub
 from realtime.models import Message, Room
-from realtime.publisher import publisher
-from realtime.routing import websocket_urlpatterns
 from realtime.services import NewMessage
 
+from .sockets import HOST, WAIT
+
 PROTOCOL = (Path(__file__).resolve().parent.parent / "docs" / "protocol.md").read_text()
-HOST = "testserver"
-WAIT = 10
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Socket(WebsocketCommunicator):
-    async def hello(self):
-        assert (await self.connect(timeout=WAIT))[0]
-        return await self.frame("hello")
-
-    async def frame(self, kind):
-        """The next frame of this type; others before it are passed over."""
-        while True:
-            frame = json.loads(await self.receive_from(timeout=WAIT))
-            if frame["type"] == kind:
-                return frame
-
-    async def say(self, room, text, frame_id="id-1"):
-        await self.send_json_to({"type": "message.send", "id": frame_id, "room": room.pk, "text": text})
-
-    async def send_json_to(self, frame):
-        await self.send_to(text_data=json.dumps(frame))
-
-    async def closed_with(self):
-        while True:
-            output = await self.receive_output(WAIT)
-            if output["type"] == "websocket.close":
-                return output.get("code")
-
-
-@pytest.fixture
-def open_socket(settings):
-    """Call with a person: their socket, not yet connected."""
-    settings.ALLOWED_HOSTS = [HOST]
-
-    def cookie_of(user):
-        client = Client()
-        client.force_login(user)
-        return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
-
-    async def open_(user, origin=f"http://{HOST}"):
-        headers = [(b"host", HOST.encode()), (b"origin", origin.encode())]
-        if user is not None:
-            headers.append((b"cookie", (await threads.run(cookie_of, user)).encode()))
-        return Socket(URLRouter(websocket_urlpatterns), "/ws/", headers=headers)
-
-    yield open_
-    committer.drain()
-    committer.reopen()
-    publisher.stop()
-
-
-@pytest.fixture
-async def hub():
-    """The loop's hub, closed when the test ends."""
-    yield Hub.here()
-    await Hub.here().close()
-
-
-@pytest.fixture
-def people(make_user):
-    alice, bob = make_user("alice"), make_user("bob")
-    room = services.create_room(alice, "General")
-    services.join_room(bob, room)
-    return alice, bob, room
 
 
 async def test_a_message_reaches_everyone_in_the_room_and_its_sender_an_ack(people, open_socket, hub):
@@ -376,14 +307,14 @@ def test_the_example_of_a_message_is_what_is_sent(alice):
 
 def test_every_error_code_of_a_frame_is_documented():
     table = PROTOCOL.partition("### Error codes")[2].partition("### Close codes")[0]
-    documented = set(re.findall(r"`([a-z_]+)`", table)) - {"id", "detail"}
+    documented = set(re.findall(r"`([a-z_]+)`", table)) - {"id", "detail", "retry_after"}
     assert documented == {
         "bad_json", "binary", "too_large", "unknown_type", "bad_field", "empty", "too_long", "unrenderable", "no_room",
-        "not_member", "archived", "inactive", "busy", "unavailable",
+        "not_member", "archived", "inactive", "busy", "unavailable", "limited",
     }  # fmt: skip
 
 
 def test_every_close_code_is_documented():
     table = PROTOCOL.partition("### Close codes")[2]
-    for code in (errors.SIGNED_OUT, errors.RENEWED, errors.FLOOD, errors.TOO_SLOW, errors.TRY_LATER):
+    for code in (errors.SIGNED_OUT, errors.RENEWED, errors.FLOOD, errors.LIMITED, errors.TOO_SLOW, errors.TRY_LATER):
         assert f"| {code} |" in table

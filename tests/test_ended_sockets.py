@@ -23,7 +23,7 @@ from realtime.publisher import publisher
 from realtime.routing import websocket_urlpatterns
 
 from .conftest import PASSWORD
-from .test_consumer import HOST, WAIT, Socket
+from .sockets import HOST, WAIT, Socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -3,6 +3,7 @@
 const WORDS = {
   offline: "Offline: what you type is kept and sent when the connection is back.",
   restarting: "The server is restarting. What you type is kept and sent when it is back.",
+  limited: "Chat was opened too often, or in too many tabs: close some. What you type is kept and sent when it is back.",
   ended: "Your session has ended. Sign in again to go on; what you typed is kept.",
 };
 const PATIENCE = 3_000; // ms; a first connection or a short drop need not alarm anyone

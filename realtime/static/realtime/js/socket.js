@@ -4,15 +4,19 @@ import { doubling, jittered } from "./backoff.js";
 const SIGNED_OUT = 4001;
 const FLOOD = 4008;
 const TOO_SLOW = 4009;
+const LIMITED = 4029;
 const RESTART = 1012;
 
 const FIRST_DELAY = 500; // ms; doubles with each failure
 const LONGEST_DELAY = 30_000;
 const FLOOD_DELAY = 15_000;
+const LIMITED_DELAY = 10_000; // where the server did not say
 const HELLO_WITHIN = 15_000; // of asking for a connection, and again of getting one
 const PING_EVERY = 25_000; // below the 60 s after which proxies cut a silent connection
 const PONG_WITHIN = 8_000;
 const SOON = 2_000; // where something says that the connection may be gone
+
+const STATES = { [RESTART]: "restarting", [LIMITED]: "limited" };
 
 export class Socket {
   #socket = null;
@@ -21,8 +25,9 @@ export class Socket {
   #greeting = 0;
   #ping = 0;
   #pong = 0;
+  #limitedFor = 0; // ms; what the server last said of how long to stay away
 
-  /** `onFrame(frame)` gets every frame; `onState` one of "connecting", "open", "offline", "restarting", "ended". */
+  /** `onFrame(frame)` gets every frame; `onState` one of "connecting", "open", "offline", "restarting", "limited", "ended". */
   constructor({ onFrame, onState }) {
     this.onFrame = onFrame;
     this.onState = onState;
@@ -50,7 +55,7 @@ export class Socket {
   connectNow() {
     if (this.isOpen) {
       this.#check(SOON);
-    } else if (this.state !== "ended" && this.#socket?.readyState !== WebSocket.CONNECTING) {
+    } else if (this.state !== "ended" && this.state !== "limited" && this.#socket?.readyState !== WebSocket.CONNECTING) {
       this.#drop();
       this.connect();
     }
@@ -75,6 +80,9 @@ export class Socket {
       this.#failures = 0;
       this.#keepAlive();
       this.#become("open");
+    }
+    if (frame.code === "limited" && !this.isOpen) {
+      this.#limitedFor = (frame.retry_after ?? 0) * 1000;
     }
     this.onFrame(frame);
   }
@@ -125,7 +133,7 @@ export class Socket {
       return;
     }
     this.#failures += 1;
-    this.#become(code === RESTART ? "restarting" : this.#failures === 1 ? "connecting" : "offline");
+    this.#become(STATES[code] ?? (this.#failures === 1 ? "connecting" : "offline"));
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.connect(), jittered(this.#delay(code)));
   }
@@ -133,6 +141,9 @@ export class Socket {
   #delay(code) {
     if (code === FLOOD) {
       return FLOOD_DELAY;
+    }
+    if (code === LIMITED) {
+      return 2 * (this.#limitedFor || LIMITED_DELAY); // of which half is certain, and no crowd comes back at once
     }
     if (code === TOO_SLOW) {
       return FIRST_DELAY;
