@@ -22,6 +22,8 @@ from intellicolab.redis.client import client as redis_client
 from intellicolab.redis.counters import counters, totals
 from intellicolab.redis.lock import Lock
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture
 def root(db, make_user):
@@ -105,7 +107,7 @@ def test_a_server_that_is_gone_is_told_in_words(redis_server):
 
 def test_all_is_well_when_nothing_is_wrong():
     count("cache", profile__hit=900, profile__miss=100)
-    count("limit", allowed=5000, refused=12)
+    count("limit", all__allowed=5000, all__refused=12)
     overview = page.overview()
     assert overview.problems == []
     assert tile(overview, "Cache hit ratio").figure == "90 %"
@@ -148,7 +150,7 @@ def test_a_low_hit_ratio_is_a_problem_once_it_says_something(hits, misses, wrong
 
 
 def test_requests_that_passed_without_a_limit_are_a_problem():
-    count("limit", allowed=10, failed_open=3)
+    count("limit", all__allowed=10, all__open=3)
     [problem] = page.overview().problems
     assert problem.startswith("3 requests of the last hour passed without a limit")
 

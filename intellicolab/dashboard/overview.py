@@ -9,10 +9,12 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from intellicolab.redis.client import Role
+from ratelimit import statistics
 
 from . import queries
 from .caching import HITS, CacheRow, Reads, by_outcome, cache_rows
 from .figures import compact, duration, percent, share, size
+from .limiting import LimitRow, OffenderRow, limit_rows, offender_rows, place_rows
 from .queries import Family, Server
 from .sparkline import Sparkline, sparkline
 from .waiting import BufferRow, LockRow, buffer_rows, lock_rows
@@ -48,7 +50,9 @@ class Overview:
     problems: list[str] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
     cache_rows: list[CacheRow] = field(default_factory=list)
-    limit_rows: list[tuple[str, int, int]] = field(default_factory=list)
+    limit_rows: list[LimitRow] = field(default_factory=list)
+    offenders: list[OffenderRow] = field(default_factory=list)
+    refused_places: list[tuple[str, int]] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
     buffers: list[BufferRow] = field(default_factory=list)
     locks: list[LockRow] = field(default_factory=list)
@@ -65,6 +69,7 @@ def overview() -> Overview:
             raise RedisError(state.error)
         families = queries.families("cache", "limit")
         page.buffers, page.locks = buffer_rows(), lock_rows()
+        page.offenders, page.refused_places = offender_rows(), place_rows()
     except (RedisError, OSError) as error:
         page.counters_error = state.error or queries.reason(error)
     else:
@@ -124,7 +129,8 @@ def _trend(family: Family, field: str, label: str) -> Sparkline:
 
 def _add_limits(page: Overview, family: Family) -> None:
     hour = family.hour()
-    for name, label in (("allowed", "Requests allowed"), ("refused", "Requests refused")):
+    for outcome, label in ((statistics.ALLOWED, "Requests allowed"), (statistics.REFUSED, "Requests refused")):
+        name = statistics.field(statistics.SITE, outcome)
         page.tiles.append(
             Tile(
                 label,
@@ -134,12 +140,11 @@ def _add_limits(page: Overview, family: Family) -> None:
                 spark=_trend(family, name, f"{label} of the last hour"),
             )
         )
-    page.tiles.append(_unchecked(family, hour["failed_open"]))
-    page.limit_rows = [
-        ("Allowed", hour["allowed"], family.totals.get("allowed", 0)),
-        ("Refused", hour["refused"], family.totals.get("refused", 0)),
-        ("Passed without a limit", hour["failed_open"], family.totals.get("failed_open", 0)),
-    ]
+    page.tiles.append(_unchecked(family, hour[OPENED]))
+    page.limit_rows = limit_rows(family)
+
+
+OPENED = statistics.field(statistics.SITE, statistics.OPEN)
 
 
 def _unchecked(family: Family, count: int) -> Tile:
@@ -151,7 +156,7 @@ def _unchecked(family: Family, count: int) -> Tile:
         note=note if count else "in the last hour",
         bounds="0",
         problem=count > 0,
-        spark=_trend(family, "failed_open", "Requests of the last hour that passed without a limit"),
+        spark=_trend(family, OPENED, "Requests of the last hour that passed without a limit"),
     )
 
 

@@ -104,3 +104,14 @@ def long_room(site: Site, sign_in: Callable[[str], str]) -> str:
     made = site.manage("shell", "-v", "0", "-c", LONG_CODE.format(name=f"Long {uuid4().hex[:8]}", count=LONG))
     assert made.returncode == 0, made.stderr
     return f"/rooms/{made.stdout.rpartition('ROOM')[2].strip()}/"
+
+
+@pytest.fixture
+def empty_site() -> Iterator[Site]:
+    """An installation that nobody has set up yet, with the limits that a new one has."""
+    fresh = Site(RATELIMIT="on")
+    try:
+        yield fresh.start()
+        fresh.stop()
+    finally:
+        fresh.remove()

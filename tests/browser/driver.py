@@ -44,6 +44,18 @@ def wait_until(page: Page, happened: Callable[[], object]) -> None:
         page.wait_for_timeout(20)
 
 
+def figure(page: Page, tile: str) -> int:
+    """The exact number on one of the dashboard's tiles."""
+    page.goto("/admin/")
+    exact = page.locator(".tile", has=page.get_by_role("heading", name=tile, exact=True)).locator(".figure")
+    return int((exact.get_attribute("title") or "").split(" ")[0].replace(",", ""))
+
+
+def expect_growth(page: Page, tile: str, before: int) -> None:
+    """Counts reach Redis once a second, so the newest may not be on the first look."""
+    wait_until(page, lambda: figure(page, tile) > before)
+
+
 class Visitor:
     """One person's browser: a context of its own, and a list of everything its pages complained about."""
 

@@ -2,43 +2,15 @@
 
 import os
 import signal
-import time
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from tests.site import Site
 
-from .driver import Visitor
+from .driver import Visitor, expect_growth, figure
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def empty_site(tmp_path_factory) -> Iterator[Site]:
-    """An installation that nobody has set up yet."""
-    fresh = Site()
-    try:
-        yield fresh.start()
-        fresh.stop()
-    finally:
-        fresh.remove()
-
-
-def figure(page: Page, tile: str) -> int:
-    """The exact number on one of the dashboard's tiles."""
-    page.goto("/admin/")
-    exact = page.locator(".tile", has=page.get_by_role("heading", name=tile, exact=True)).locator(".figure")
-    return int((exact.get_attribute("title") or "").split(" ")[0].replace(",", ""))
-
-
-def expect_growth(page: Page, tile: str, before: int) -> None:
-    """Counts reach Redis once a second, so the newest may not be on the first look."""
-    deadline = time.monotonic() + 15
-    while figure(page, tile) <= before:
-        assert time.monotonic() < deadline, f"{tile} is still {before}"
-        page.wait_for_timeout(200)
 
 
 def test_two_people_meet_talk_and_outlive_a_crash_of_the_server(browser: Browser, empty_site: Site):
