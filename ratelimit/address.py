@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 Address = IPv4Address | IPv6Address
 
 UNKNOWN = "unknown"
+LONGEST = 100  # characters; what is longer is no address, and thousands of it would fill the memory
 # What one customer of a provider holds at least (RFC 6177): finer limits could be walked around inside it.
 IPV6_PREFIX = 64
 
@@ -59,12 +60,16 @@ class TrustedProxies:
         return best
 
 
-@lru_cache(maxsize=10_000)
 def parse(text: str) -> Address | None:
     """The address in `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1` or `[2001:db8::1]:80`; None for anything else.
 
     An IPv4 address mapped into IPv6 (RFC 4291, 2.5.5.2) is unwrapped: it is the same sender on a dual-stack socket.
     """
+    return _parsed(text) if len(text) <= LONGEST else None
+
+
+@lru_cache(maxsize=10_000)
+def _parsed(text: str) -> Address | None:
     try:
         address = ip_address(_bare(text.strip()))
     except ValueError:

@@ -14,7 +14,7 @@ from intellicolab.redis.client import client as redis_client
 from ratelimit.reference import MODELS
 from ratelimit.rules import Algorithm, Rule
 
-from .limit_clock import SCRIPT, Scripted
+from .limit_clock import SCRIPT, Scripted, name_of
 
 pytestmark = pytest.mark.topology
 
@@ -208,6 +208,13 @@ def test_who_holds_a_lease_renews_it_by_asking_again(ask):
     assert not ask("hit", TWO, lease="d", now=START + MINUTE)[0].admitted
 
 
+def test_who_let_a_lease_end_asks_as_anybody_else(ask):
+    ask("hit", TWO, lease="late")
+    ask("hit", TWO, lease="b", now=START + MINUTE // 2)
+    fewer = dataclasses.replace(TWO, limit=1)
+    assert not ask("hit", fewer, lease="late", now=START + MINUTE)[0].admitted
+
+
 def test_a_clock_that_was_set_back_makes_no_lease_longer(ask):
     ask("hit", TWO, lease="a")
     ask("hit", TWO, lease="b")
@@ -215,6 +222,106 @@ def test_a_clock_that_was_set_back_makes_no_lease_longer(ask):
     (refused,) = ask("hit", TWO, lease="c", now=back)
     assert refused.wait == MINUTE
     assert ask("hit", TWO, lease="c", now=back + MINUTE)[0].admitted
+
+
+class Holders:
+    """Leases as they are meant: who holds one, and until when. Compared with the script at each step."""
+
+    def __init__(self, limit, window):
+        self.rule = Rule("held", limit, window, Algorithm.CONCURRENCY)
+        redis_client(Role.STATE).delete(name_of(self.rule))
+        self.script = Scripted(redis_client(Role.STATE))
+        self.ends = {}
+        self.now = START
+
+    @property
+    def window(self):
+        return self.rule.window_ms * 1000
+
+    def do(self, name, value):
+        getattr(self, f"_{name.replace(' ', '_')}")(*value)
+
+    def _pass(self, microseconds):
+        self.now += microseconds
+
+    def _pass_part(self, percent):
+        self.now += self.window * percent // 100
+
+    def _set_back(self, microseconds):
+        self.now -= microseconds
+
+    def _change(self, limit, window):
+        self.rule = dataclasses.replace(self.rule, limit=limit, window_ms=window)
+
+    def _hit(self, lease, cost):
+        said = self._said("hit", lease, cost)
+        waits = self._waits(lease, cost)
+        assert said.admitted == (waits == 0)
+        if said.admitted or any(end > self.now + self.window for end in self.ends.values()):
+            self._settle()
+        if said.admitted:
+            self.ends[lease] = self.now + self.window
+            waits = self._waits("", 1)
+        self._compare(said, waits)
+
+    def _peek(self, lease, cost):
+        said = self._said("peek", lease, cost)
+        waits = self._waits(lease, cost)
+        assert said.admitted == (waits == 0)
+        self._compare(said, waits)
+
+    def _refund(self, lease):
+        self._said("refund", lease, 1)
+        self.ends.pop(lease, None)
+
+    def _said(self, operation, lease, cost):
+        if self.script.expire(self.rule, self.now):
+            assert self._used() == 0, "what was held was forgotten"
+            self.ends = {}
+        return self.script(operation, [(self.rule, cost)], self.now, lease)[0]
+
+    def _settle(self):
+        self.ends = {lease: min(end, self.now + self.window) for lease, end in self.ends.items() if end > self.now}
+
+    def _used(self):
+        return sum(end > self.now for end in self.ends.values())
+
+    def _waits(self, lease, cost):
+        """Until the cost is admitted; None for never."""
+        if cost > self.rule.limit:
+            return None
+        over = self._used() + cost - self.rule.limit
+        if over <= 0 or self.ends.get(lease, 0) > self.now:
+            return 0
+        ends = sorted(end for end in self.ends.values() if end > self.now)
+        return min(ends[over - 1] - self.now, self.window)
+
+    def _compare(self, said, waits):
+        assert said.wait == waits
+        assert said.remaining == max(0, self.rule.limit - self._used())
+        last = max((end for end in self.ends.values()), default=self.now)
+        assert said.reset == max(0, min(last - self.now, self.window))
+
+
+names, held_windows = st.sampled_from("abc"), st.sampled_from([7, 60_000])
+holding = st.one_of(
+    st.tuples(st.just("hit"), st.tuples(names, st.integers(1, 3))),
+    st.tuples(st.just("hit"), st.tuples(names, st.just(1))),
+    st.tuples(st.just("peek"), st.tuples(names, st.integers(1, 3))),
+    st.tuples(st.just("refund"), st.tuples(names)),
+    st.tuples(st.just("pass"), st.tuples(pauses)),
+    st.tuples(st.just("pass part"), st.tuples(st.sampled_from([50, 60, 99, 100]))),
+    st.tuples(st.just("set back"), st.tuples(pauses)),
+    st.tuples(st.just("change"), st.tuples(st.integers(1, 3), held_windows)),
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(limit=st.integers(1, 3), window=held_windows, steps=st.lists(holding, max_size=30))
+def test_leases_are_held_as_they_are_meant(clean_redis, limit, window, steps):
+    holders = Holders(limit, window)
+    for name, value in steps:
+        holders.do(name, value)
 
 
 # --- What lies in Redis -----------------------------------------------------------------------------------------------
