@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from django.conf import settings
 from django.core.handlers.asgi import get_script_prefix
-from django.http import parse_cookie
 
 from . import answers, headers
 from .book import book
@@ -23,9 +21,9 @@ from .middleware import is_exempt
 from .offenders import offenders
 from .policies import LivePolicy, Policies
 from .rules import MICROSECONDS, Decision
+from .scopes import Scope, api_key_of, header, session_of
 from .sender import Sender
 
-Scope = dict[str, Any]
 Application = Callable[[Scope, Any, Any], Awaitable[None]]
 Made = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, header and body
 
@@ -103,16 +101,7 @@ def _standing(policy: LivePolicy, until: float) -> Standing:
 
 
 def sender_of(scope: Scope, policies: Policies, address: str) -> Sender:
-    cookies = header(scope, b"cookie")
-    session = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME, "") if cookies else ""
-    key = header(scope, settings.RATELIMIT_API_KEY_HEADER.lower().encode()) if policies.counts_keys else ""
-    return policies.sender(address, session, key)
-
-
-def header(scope: Scope, name: bytes) -> str:
-    """A field as Django's own request would have it; names are lower case (ASGI). Empty for none."""
-    values = [value for key, value in scope["headers"] if key == name]
-    return (b"; " if name == b"cookie" else b",").join(values).decode("latin-1") if values else ""
+    return policies.sender(address, session_of(scope), api_key_of(scope) if policies.counts_keys else "")
 
 
 def _occasion(scope: Scope) -> Occasion:

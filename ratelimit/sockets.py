@@ -1,6 +1,7 @@
 """The limits of one open socket: its opening, how many one may have open, and each frame by its type."""
 
 import asyncio
+import logging
 import secrets
 import weakref
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from .limiter import Charge, Verdict
 from .matching import CONNECT, FRAME, Occasion
 from .models import RENEW_SECONDS
 from .traffic import traffic
+
+logger = logging.getLogger("ratelimit")
 
 
 class SocketLimits:
@@ -112,7 +115,9 @@ class Leases:
         try:
             while self._open:
                 await asyncio.sleep(RENEW_SECONDS)
-                await asyncio.gather(*map(self._renew_one, list(self._open)))
+                renewed = await asyncio.gather(*map(self._renew_one, list(self._open)), return_exceptions=True)
+                for error in filter(None, renewed):  # a fault with one socket must not end what all others hold
+                    logger.error("A place could not be held any longer", exc_info=error)
         finally:
             self._renewing = None
 

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.http import HttpRequest, parse_cookie
+from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 
 from accounts import devices, last_seen
 from accounts.models import User
 from accounts.sessions import SessionStore
 from ratelimit.caller import Member
-from ratelimit.shield import header
+from ratelimit.scopes import api_key_of, header, session_of
 from ratelimit.sockets import SocketLimits
 
 
@@ -41,7 +41,7 @@ def visitor_of(scope: dict[str, Any]) -> tuple[User, str] | None:
 
     Blocks; raises SessionUnavailable when Redis is away.
     """
-    key = parse_cookie(header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME)
+    key = session_of(scope)
     if not key:
         return None
     request = HttpRequest()
@@ -57,8 +57,7 @@ def visitor_of(scope: dict[str, Any]) -> tuple[User, str] | None:
 def limits_of(scope: dict[str, Any], user_id: int | None) -> SocketLimits:
     """What the limits admit on a socket of that person; None as long as nobody has signed in."""
     address, _port = scope.get("client") or ("", 0)
-    session = parse_cookie(header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME, "")
-    return SocketLimits(Member(user_id, address, session), scope["path"])
+    return SocketLimits(Member(user_id, address, session_of(scope), api_key_of(scope)), scope["path"])
 
 
 def note_use(scope: dict[str, Any], user_id: int, session: str) -> None:

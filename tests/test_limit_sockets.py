@@ -18,9 +18,10 @@ from ratelimit.models import Exemption
 from ratelimit.rules import Algorithm, Rule
 from ratelimit.sockets import Leases, SocketLimits
 from realtime import consumer, errors, frames
+from realtime.authentication import limits_of
 from realtime.models import Message
 
-from .limits import counted, key_of, look_again
+from .limits import FIRST, counted, key_of, look_again
 from .sockets import WAIT
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("async_redis")]
@@ -40,6 +41,19 @@ async def held(policy, user):
 
 async def stored_messages(count):
     return await sync_to_async(Message.objects.count)() == count
+
+
+def batches_sent(monkeypatch):
+    """How many questions each round trip has from now on."""
+    sent = []
+    whole = limiter.ask_all
+
+    async def ask_all(questions):
+        sent.append(len(questions))
+        return await whole(questions)
+
+    monkeypatch.setattr(limiter, "ask_all", ask_all)
+    return sent
 
 
 async def until(condition):
@@ -184,6 +198,32 @@ async def test_what_redis_forgot_is_held_again(policy_of, alice, monkeypatch):
     await limits.close()
 
 
+async def test_a_fault_with_one_socket_does_not_end_what_others_hold(policy_of, alice, monkeypatch, caplog):
+    monkeypatch.setattr(sockets, "RENEW_SECONDS", 0.05)
+    policy = await policy_of("sockets", limit="2", **HELD)
+    faulty, sound = SocketLimits(Member(None)), SocketLimits(Member(alice.pk))
+    monkeypatch.setattr(faulty, "holding", None)  # any fault at all
+    Leases.here().hold(faulty)
+    await sound.open()
+    await sync_to_async(redis_client(Role.STATE).flushdb)()
+
+    async def is_there():
+        return await held(policy, alice) == 1
+
+    await until(is_there)
+    assert "could not be held" in caplog.text
+    Leases.here()._open.discard(faulty)
+    await sound.close()
+
+
+async def test_a_policy_for_api_keys_counts_those_who_open_sockets_with_one(policy_of):
+    await policy_of("keys", subject="connect", identity="api_key", limit="1/min", algorithm=1)
+    scope = {"path": "/ws/", "client": (FIRST, 1), "headers": [(b"x-api-key", b"of a program")]}
+    said = [await limits_of(scope, None).open() for _ in range(2)]
+    assert [outcome.admitted for outcome in said] == [True, False]
+    assert (await limits_of({**scope, "headers": []}, None).open()).admitted
+
+
 @pytest.mark.parametrize(("without", "admitted"), [("open", True), ("closed", False)])
 async def test_without_redis_the_policy_says_whether_frames_pass(policy_of, alice, redis_server, without, admitted):
     await policy_of("messages", frames="message.send", limit="9/min", without_redis=without, **BUCKET)
@@ -228,14 +268,7 @@ async def test_messages_of_one_socket_are_asked_about_together_and_keep_their_or
     await policy_of("message.send", frames="message.send", limit="100/s", burst=100, **BUCKET)
     socket = await open_socket(alice)
     await socket.hello()
-    sent = []
-    whole = limiter.ask_all
-
-    async def ask_all(questions):
-        sent.append(len(questions))
-        return await whole(questions)
-
-    monkeypatch.setattr(limiter, "ask_all", ask_all)
+    sent = batches_sent(monkeypatch)
     for number in range(30):
         await socket.say(room, f"message {number}", f"id-{number}")
     acks = [(await socket.frame("message.ack")) for _ in range(30)]
@@ -352,14 +385,7 @@ async def test_too_many_connections_say_nothing_of_redis():
 
 
 async def test_questions_of_one_turn_go_together_and_are_answered_in_their_order(monkeypatch):
-    sent = []
-    whole = limiter.ask_all
-
-    async def ask_all(questions):
-        sent.append(len(questions))
-        return await whole(questions)
-
-    monkeypatch.setattr(limiter, "ask_all", ask_all)
+    sent = batches_sent(monkeypatch)
     rule = Rule("batch", 30)
     answers = await asyncio.gather(*(Batches.here().hit([Charge(rule, "crowd")]) for _ in range(50)))
     assert sent == [50]
