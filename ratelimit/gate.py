@@ -37,14 +37,13 @@ class Standing(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """What was decided. `leases` are held from now on, until they are refunded or not renewed any more."""
+    """What was decided. Leases that were charged are held until they are refunded or not renewed any more."""
 
     admitted: bool = True
     asked: Sequence[Asked] = ()
     verdict: Verdict | None = None  # of Redis, on each of `asked`
     known: tuple[Standing, ...] = ()  # where Redis was not asked
     denied: bool = False  # by an administrator: coming again is no use
-    leases: Sequence[Charge] = ()
 
     @property
     def unanswered(self) -> bool:
@@ -135,13 +134,10 @@ class Case:
         return Outcome(False, asked, known=tuple(known))
 
     def _admitted(self, verdict: Verdict) -> Outcome:
-        leases = []
         for asked, admitted in zip(self.asked, verdict.admits, strict=True):
             (asked.policy.counts.allowed if admitted else asked.policy.counts.shadow)()
-            if asked.charge.lease and admitted:
-                leases.append(asked.charge)
         site.allowed()
-        return Outcome(True, self.asked, verdict, leases=leases)
+        return Outcome(True, self.asked, verdict)
 
     def _refused(self, verdict: Verdict) -> Outcome:
         for asked, decision in zip(self.asked, verdict.decisions, strict=True):

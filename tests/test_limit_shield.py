@@ -217,7 +217,7 @@ def test_a_lease_that_is_given_back_is_free_at_once(make_policy):
     first = decide(Occasion(CONNECT), Member(None, FIRST), lease="one")
     assert first.admitted
     assert not decide(Occasion(CONNECT), Member(None, FIRST), lease="two").admitted
-    limiter.refund(first.leases)
+    limiter.refund([asked.charge for asked in first.asked])
     assert decide(Occasion(CONNECT), Member(None, FIRST), lease="two").admitted
 
 
