@@ -4,6 +4,7 @@ installation."""
 import logging
 
 import redis
+from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -20,8 +21,7 @@ logger = logging.getLogger("accounts")
 
 OUTAGES = (SessionUnavailable, redis.ConnectionError, redis.TimeoutError)
 
-# Monitors ask these of an installation in any state.
-HEALTH = frozenset({"/healthz", "/readyz"})
+HEALTH = settings.HEALTH_PATHS
 
 
 class SessionMiddleware(DjangoSessionMiddleware):

@@ -235,6 +235,9 @@ TEMPLATES = [
 
 SITE_NAME = env_str("SITE_NAME", "IntelliColab")
 
+# Monitors ask these of an installation in any state, over whatever scheme, and as often as they like.
+HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
+
 # --- Database ----------------------------------------------------------------------------------------------------
 
 DATABASES: dict[str, dict[str, Any]]
@@ -363,7 +366,7 @@ MFA_TOTP_TOLERANCE = 1
 # The limits themselves are policies, edited in the admin; this switches all of them off at once.
 RATELIMIT_ENABLED = env_bool("RATELIMIT", default="true")
 # A monitor must learn the truth however busy its neighbours behind one address are.
-RATELIMIT_EXEMPT = frozenset({"/healthz", "/readyz"})
+RATELIMIT_EXEMPT = HEALTH_PATHS
 RATELIMIT_API_KEY_HEADER = "X-API-Key"
 # The module with `tier_of` and `atier_of`: what a person counts as, without a query.
 RATELIMIT_TIERS = "accounts.tiers"
@@ -397,7 +400,7 @@ MESSAGE_MAX_LENGTH = env_int("MESSAGE_MAX_LENGTH", 8000, 1, 16_000)
 # --- Web security ------------------------------------------------------------------------------------------------
 
 SECURE_SSL_REDIRECT = SECURE
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [f"^{path[1:]}$" for path in sorted(HEALTH_PATHS)]
 SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
 SECURE_HSTS_PRELOAD = SECURE

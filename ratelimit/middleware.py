@@ -61,6 +61,7 @@ def is_exempt(path: str) -> bool:
 
 @cache
 def _exempt() -> frozenset[str]:
+    """Kept: `settings` is Python code at each look, and this is asked for every request."""
     return frozenset(settings.RATELIMIT_EXEMPT)
 
 
