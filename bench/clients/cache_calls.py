@@ -6,8 +6,7 @@ Led by `bench.harness.crew`. job: {"rounds", "group"}. Result: {contender: [micr
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from itertools import repeat
 from typing import Any
 
@@ -17,6 +16,7 @@ import redis.asyncio.lock
 import redis.lock
 from django.core.cache import caches as django_caches
 
+from bench.clients.loop import loop
 from bench.harness import crew
 from bench.sites.caches import LONG_TTL, Profile, profile
 from intellicolab.cache.declaration import Cached
@@ -24,7 +24,7 @@ from intellicolab.cache.local import MISSING
 from intellicolab.cache.strategies import RefreshAhead
 from intellicolab.cache.tracking import tracker
 from intellicolab.redis import codec, keys
-from intellicolab.redis.client import Role, aclose, async_client, client
+from intellicolab.redis.client import Role, async_client, client
 from intellicolab.redis.lock import Lock
 
 MANY = 100
@@ -168,15 +168,6 @@ def alock(runner: asyncio.Runner) -> dict[str, Measure]:
 
 
 GROUPS = {"local": local, "remote": remote, "aremote": aremote, "many": many, "lock": lock, "alock": alock}
-
-
-@contextmanager
-def loop() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        try:
-            yield runner
-        finally:
-            runner.run(aclose())
 
 
 def do(job: dict, go: Callable[[], None]) -> dict:

@@ -8,8 +8,7 @@ the server a call}}. A round's figure is the median of its turns.
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count, repeat
 from statistics import median
 from typing import Any, NamedTuple
@@ -18,10 +17,11 @@ from django.conf import settings
 from django.core.handlers.base import BaseHandler
 from django.test import RequestFactory
 
+from bench.clients.loop import loop
 from bench.harness import crew
 from bench.sites import limits  # sets Django up, first
 from bench.sites.limits import COMMANDS, FIXED, SCRIPT, SLIDING, THREE, Admits, AsyncAdmits
-from intellicolab.redis.client import Purpose, Role, aclose, async_client, client
+from intellicolab.redis.client import Purpose, Role, async_client, client
 from ratelimit.book import book
 from ratelimit.caller import Caller
 from ratelimit.shield import remembered
@@ -189,15 +189,6 @@ def server_time(contender: Contender, calls: int) -> float:
     state.config_resetstat()
     contender.measure(calls)
     return limits.server_time(state.info("commandstats"), contender.commands)
-
-
-@contextmanager
-def loop() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        try:
-            yield runner
-        finally:
-            runner.run(aclose())
 
 
 def do(job: dict, go: Callable[[], None]) -> dict:
