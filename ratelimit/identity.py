@@ -68,7 +68,7 @@ def short(name: str) -> str:
 
 
 def named(kind: str, name: str) -> Identity:
-    return _named(settings.SECRET_KEY, kind, name)
+    return _named(settings.SECRET_KEY, kind, short(name))
 
 
 @lru_cache(maxsize=10_000)

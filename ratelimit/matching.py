@@ -80,7 +80,7 @@ def _expression(glob: str) -> str:
     return "".join({"**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def route_of(path: str) -> str:
     """The name of the route that a path leads to, with its namespace; empty for none."""
     try:

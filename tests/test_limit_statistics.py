@@ -8,7 +8,7 @@ from intellicolab.redis import keys
 from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
 from intellicolab.redis.counters import counters, hour, minute
-from ratelimit import offenders, statistics, traffic
+from ratelimit import gate, offenders, statistics, traffic
 from ratelimit.book import book
 from ratelimit.caller import Caller, Member
 from ratelimit.identity import named
@@ -188,12 +188,20 @@ def test_the_last_hour_is_recorded_without_names(make_policy, visit, alice):
     assert 0 < redis_client(Role.STATE).ttl(keys.traffic()) <= keys.TRAFFIC_TTL
 
 
+def test_a_very_long_key_is_recorded_as_it_is_counted(make_policy):
+    make_policy(identity="api_key", limit="1/min", algorithm=1)
+    policies, caller = book.policies(), Caller(FIRST, api_key="k" * 8000)
+    [asked] = policies.asked(Occasion("request", "/"), caller)
+    gate.decide(Occasion("request", "/"), caller)
+    counters.flush()
+    [record] = last_hour().records
+    assert record.identities["api_key"] == asked.identity.hashed
+
+
 def test_a_person_s_tier_is_recorded_as_far_as_a_policy_asked_for_it(make_policy, alice):
     make_policy(subject="frame", tier="staff")
     make_policy("tried-too", subject="frame", tier="everyone", identity="user")
-    from ratelimit.gate import decide
-
-    decide(Occasion("frame", frame="typing"), Member(alice.pk, FIRST))
+    gate.decide(Occasion("frame", frame="typing"), Member(alice.pk, FIRST))
     counters.flush()
     [record] = last_hour().records
     assert (record.kind, record.place) == ("authenticated", "typing")
