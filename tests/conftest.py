@@ -188,17 +188,23 @@ def hurried():
 
 
 @pytest.fixture
-def make_policy(request, db, settings, monkeypatch):
+def patient(monkeypatch):
+    """On a loaded machine the limiter waits for its answers."""
+    monkeypatch.setitem(READ_TIMEOUT, Purpose.FAST, 5.0)
+
+
+@pytest.fixture
+def make_policy(request, db, settings):
     """Call with a name and fields: the limits are on, with only these policies.
 
-    On a loaded machine the limiter waits for its answers, but where a test asks to be `hurried`.
+    The limiter is `patient`, but where a test asks to be `hurried`.
     """
     from ratelimit.book import book
     from ratelimit.models import Policy
     from ratelimit.traffic import traffic
 
     if "hurried" not in request.fixturenames:
-        monkeypatch.setitem(READ_TIMEOUT, Purpose.FAST, 5.0)
+        request.getfixturevalue("patient")
     book.forget()
     traffic.start_afresh()  # a busy test has made its sample smaller
     settings.RATELIMIT_ENABLED = True

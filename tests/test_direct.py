@@ -7,13 +7,13 @@ import threading
 import pytest
 from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
-from intellicolab.redis.client import Purpose, Role, aclose, async_client, client, close
+from intellicolab.redis.client import Role, aclose, async_client, client, close
 from intellicolab.redis.direct import aask, ask
 
 
 @pytest.fixture
 def state():
-    return client(Role.STATE, Purpose.FAST)
+    return client(Role.STATE)
 
 
 def test_it_answers_as_the_server_does(state):
@@ -52,7 +52,7 @@ def test_many_threads_never_read_each_other_s_answers(state):
 
 
 def test_a_connection_that_the_server_has_closed_is_replaced(redis_server):
-    state = client(Role.STATE, Purpose.FAST)
+    state = client(Role.STATE)
     ask(state, "SET", "k", 1)
     redis_server.kill()
     redis_server.start()
@@ -60,7 +60,7 @@ def test_a_connection_that_the_server_has_closed_is_replaced(redis_server):
 
 
 def test_an_answer_that_did_not_come_is_read_by_nobody(redis_server):
-    state = client(Role.STATE, Purpose.FAST)
+    state = client(Role.STATE)
     ask(state, "SET", "k", "mine")
     redis_server.pause()
     try:
@@ -73,7 +73,7 @@ def test_an_answer_that_did_not_come_is_read_by_nobody(redis_server):
 
 
 def test_who_is_gone_is_an_error_at_once(redis_server):
-    state = client(Role.STATE, Purpose.FAST)
+    state = client(Role.STATE)
     ask(state, "SET", "k", 1)
     redis_server.kill()
     with pytest.raises((RedisError, OSError)):
@@ -88,7 +88,7 @@ def test_closing_closes_what_was_kept(state):
 
 
 def test_a_forked_child_uses_connections_of_its_own(redis_server):
-    state = client(Role.STATE, Purpose.FAST)
+    state = client(Role.STATE)
     ours = ask(state, "CLIENT", "ID")
     read, write = os.pipe()
     child = os.fork()
@@ -104,7 +104,7 @@ def test_a_forked_child_uses_connections_of_its_own(redis_server):
 
 
 async def test_it_has_an_asynchronous_form():
-    state = async_client(Role.STATE, Purpose.FAST)
+    state = async_client(Role.STATE)
     assert await aask(state, "SET", "k", b"v") == b"OK"
     with pytest.raises(ResponseError):
         await aask(state, "GET", "k", "too many")
@@ -113,7 +113,7 @@ async def test_it_has_an_asynchronous_form():
 
 
 async def test_asynchronously_too_a_lost_server_is_an_error_and_is_found_again(redis_server):
-    state = async_client(Role.STATE, Purpose.FAST)
+    state = async_client(Role.STATE)
     await aask(state, "SET", "k", b"v")
     redis_server.kill()
     with pytest.raises((ConnectionError, OSError)):
@@ -124,14 +124,14 @@ async def test_asynchronously_too_a_lost_server_is_an_error_and_is_found_again(r
 
 
 async def test_asynchronously_too_a_connection_is_kept_and_used_again():
-    state = async_client(Role.STATE, Purpose.FAST)
+    state = async_client(Role.STATE)
     numbers = {await aask(state, "CLIENT", "ID") for _ in range(5)}
     assert len(numbers) == 1
     await aclose()
 
 
 async def test_many_tasks_never_read_each_other_s_answers():
-    state = async_client(Role.STATE, Purpose.COMMAND)
+    state = async_client(Role.STATE)
 
     async def echoed(text):
         return [await aask(state, "ECHO", f"{text}:{turn}") for turn in range(20)]
@@ -142,7 +142,7 @@ async def test_many_tasks_never_read_each_other_s_answers():
 
 
 async def test_asynchronously_too_an_answer_that_did_not_come_is_read_by_nobody(redis_server):
-    state = async_client(Role.STATE, Purpose.FAST)
+    state = async_client(Role.STATE)
     await aask(state, "SET", "k", "mine")
     redis_server.pause()
     try:
@@ -161,7 +161,7 @@ async def test_asynchronously_too_an_answer_that_did_not_come_is_read_by_nobody(
 
 
 async def test_asynchronously_too_a_connection_that_the_server_has_closed_is_replaced(redis_server):
-    state = async_client(Role.STATE, Purpose.FAST)
+    state = async_client(Role.STATE)
     await aask(state, "SET", "k", 1)
     redis_server.kill()
     redis_server.start()

@@ -384,7 +384,7 @@ async def test_too_many_connections_say_nothing_of_redis():
     limiter.breaker.succeeded()
 
 
-async def test_questions_of_one_turn_go_together_and_are_answered_in_their_order(monkeypatch):
+async def test_questions_of_one_turn_go_together_and_are_answered_in_their_order(patient, monkeypatch):
     sent = batches_sent(monkeypatch)
     rule = Rule("batch", 30)
     answers = await asyncio.gather(*(Batches.here().hit([Charge(rule, "crowd")]) for _ in range(50)))
@@ -392,14 +392,14 @@ async def test_questions_of_one_turn_go_together_and_are_answered_in_their_order
     assert [verdict.admitted for verdict in answers] == [True] * 30 + [False] * 20
 
 
-async def test_a_caller_that_gives_up_does_not_hold_up_the_rest():
+async def test_a_caller_that_gives_up_does_not_hold_up_the_rest(patient):
     rule = Rule("batch", 2)
     first, second = Batches.here().hit([Charge(rule, "who")]), Batches.here().hit([Charge(rule, "who")])
     first.cancel()
     assert (await second).admitted
 
 
-async def test_a_batch_of_several_identities_each_is_decided_as_one(monkeypatch):
+async def test_a_batch_of_several_identities_each_is_decided_as_one(patient):
     narrow, wide = Rule("narrow", 1), Rule("wide", 3)
 
     def ask(who):
