@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import connections
 
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role, client
@@ -108,12 +108,19 @@ def _write(identities: Counter[tuple[str, Identity]], places: Counter[str]) -> l
 
 
 def _tell(policy: str, identity: Identity, refusals: int) -> None:
-    close_old_connections()  # receivers may use the database, from this thread
+    _close_old_connections()  # receivers may use the database, from this thread
     told = refused_repeatedly.send_robust(sender=Offenders, policy_id=int(policy), identity=identity, refusals=refusals)
     for receiver, answer in told:
         if isinstance(answer, Exception):
             logger.error("%r failed on a repeated refusal", receiver, exc_info=answer)
-    close_old_connections()
+    _close_old_connections()
+
+
+def _close_old_connections() -> None:
+    """As Django's, which would cut off who flushes inside a transaction of their own."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 offenders = Offenders()

@@ -152,6 +152,14 @@ def test_repeated_refusals_are_told_once(make_policy, visit, settings):
     assert found["refusals"] >= 5
 
 
+def test_who_flushes_inside_a_transaction_keeps_the_connection(make_policy, visit, settings):
+    settings.RATELIMIT_REPEATED = 1
+    make_policy(limit="1/min")
+    statuses(visit, 2)
+    counters.flush()
+    assert Policy.objects.count() == 1
+
+
 def test_a_receiver_that_fails_is_logged_and_costs_nothing(make_policy, visit, settings, caplog):
     settings.RATELIMIT_REPEATED = 1
 
