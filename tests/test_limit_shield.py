@@ -167,13 +167,15 @@ async def test_what_was_not_looked_at_for_a_second_is_not_believed(make_policy):
     assert await status() == 204
 
 
-async def test_a_refusal_is_told_until_the_moment_it_ends(make_policy):
-    await sync_to_async(make_policy)(limit="1/s", algorithm=1)
+async def test_a_refusal_is_told_until_the_moment_it_ends(make_policy, monkeypatch):
+    # On a loaded machine a look at the policies may take longer than what is known of them is believed.
+    monkeypatch.setattr("ratelimit.book.OLDEST_SECONDS", 60.0)
+    await sync_to_async(make_policy)(limit="1/2 s", algorithm=1)
     began = time.monotonic()
-    await sync_to_async(refuse)()
+    assert (await sync_to_async(refuse)())[-1] == 429
     while await status() == 429:
-        assert time.monotonic() - began < 5
-    assert time.monotonic() - began >= 0.99
+        assert time.monotonic() - began < 10
+    assert time.monotonic() - began >= 1.99
 
 
 async def test_a_flood_costs_redis_nothing(make_policy, redis_server):
