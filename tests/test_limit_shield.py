@@ -35,6 +35,12 @@ async def inside(scope, receive, send):
 shield = Shield(inside, security_headers)
 
 
+@pytest.fixture(autouse=True)
+def late_looks(monkeypatch):
+    """On a loaded machine a look at the policies may take longer than what is known of them is believed."""
+    monkeypatch.setattr("ratelimit.book.OLDEST_SECONDS", 60.0)
+
+
 async def ask(address=FIRST, path="/", cookie="", **options):
     headers = [(b"cookie", cookie.encode())] if cookie else []
     headers += [(name.encode(), value.encode()) for name, value in options.pop("headers", {}).items()]
@@ -167,9 +173,7 @@ async def test_what_was_not_looked_at_for_a_second_is_not_believed(make_policy):
     assert await status() == 204
 
 
-async def test_a_refusal_is_told_until_the_moment_it_ends(make_policy, monkeypatch):
-    # On a loaded machine a look at the policies may take longer than what is known of them is believed.
-    monkeypatch.setattr("ratelimit.book.OLDEST_SECONDS", 60.0)
+async def test_a_refusal_is_told_until_the_moment_it_ends(make_policy):
     await sync_to_async(make_policy)(limit="1/2 s", algorithm=1)
     began = time.monotonic()
     assert (await sync_to_async(refuse)())[-1] == 429
