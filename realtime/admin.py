@@ -10,7 +10,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.text import Truncator
@@ -120,14 +120,6 @@ class RoomAdmin(ReadOnlyAdmin):
     readonly_fields = fields[2:]
     actions = ("archive",)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Room]:
-        people = Membership.objects.filter(room=OuterRef("pk")).order_by().values("room").annotate(people=Count("pk"))
-        return super().get_queryset(request).annotate(people=Subquery(people.values("people")))
-
-    @admin.display(description="people", ordering="people")
-    def people(self, room: Any) -> int:
-        return room.people or 0
-
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """A direct room has neither name nor topic."""
         is_direct = isinstance(obj, Room) and obj.kind == Room.Kind.DIRECT
@@ -158,7 +150,10 @@ class MembershipAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Remove from the room", permissions=["steer"])
     def remove(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
-        self.carry_out(request, queryset, lambda row: services.leave_room(row.user, row.room), "Removed from the room")
+        def put_out(row: Membership) -> None:
+            services.remove_member(request.user, row)  # type: ignore[arg-type]
+
+        self.carry_out(request, queryset, put_out, "Removed from the room")
 
 
 @admin.register(Message)

@@ -21,12 +21,13 @@ from intellicolab.threads import run
 from ratelimit.gate import Outcome
 from ratelimit.matching import UNKNOWN_FRAME
 
-from . import frames, queries, services
+from . import changes, frames, queries, services
 from .authentication import is_same_origin, limits_of, note_use, visitor_of
 from .committer import committer
 from .errors import CODES, FLOOD, LIMITED, SIGNED_OUT, TRY_LATER, ChatError
-from .frames import BadFrame, ClientFrame, Join, Ping, Read, Resume, Send
+from .frames import BadFrame, ClientFrame, Delete, Edit, Join, MarkUnread, Ping, Read, Resume, Send
 from .hub import Hub
+from .models import Message
 from .outlet import Outlet
 from .publisher import room_topic
 from .services import NewMessage, Posted
@@ -106,14 +107,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         user, self.outlet.session = visitor
         await Hub.here().enter(self.outlet, user.pk, await run(queries.versions_of, user.pk))
         # Read again now that the rooms are followed: a change in between is in these versions or comes as a frame.
-        versions = await run(queries.versions_of, user.pk)
+        versions, reads = await run(queries.standing_of, user.pk)
         if await run(sessions.missing, [self.outlet.session]):  # and its end is seen here or comes as news
             self.outlet.hang_up(SIGNED_OUT)
             return
         await Hub.here().keep_only(self.outlet, versions)  # and who left a room in between hears no more of it
         Hub.here().began(versions)
         self.user_id = user.pk
-        self.outlet.release(frames.hello(user.pk, versions, settings.MESSAGE_MAX_LENGTH))
+        self.outlet.release(frames.hello(user.pk, versions, reads, settings.MESSAGE_MAX_LENGTH))
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         raise StopConsumer
@@ -151,6 +152,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _act(self, user_id: int, frame: ClientFrame) -> None:
         if isinstance(frame, Send):
             await self._send_message(user_id, frame)
+        elif isinstance(frame, Edit | Delete):
+            await self._change_message(user_id, frame)
         elif await self._is_admitted(frames.type_of(frame)):
             await self._do(user_id, frame)
 
@@ -162,7 +165,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 await self._resume(user_id, frame)
             case Read():
                 self._note_use(user_id)
-                await run(services.mark_read, user_id, frame.room, frame.number)
+                await run(services.mark_read, user_id, frame.room, frame.number, frame.epoch)
+            case MarkUnread():
+                await run(services.mark_unread, user_id, frame.room, frame.number)
             case Ping():
                 self.outlet.push(frames.PONG)
 
@@ -187,6 +192,18 @@ class ChatConsumer(AsyncWebsocketConsumer):
             return
         future = committer.submit(NewMessage(frame.room, user_id, frame.id, frame.text))
         asyncio.wrap_future(future).add_done_callback(partial(self._answer, frame.id))
+
+    async def _change_message(self, user_id: int, frame: Edit | Delete) -> None:
+        """Seldom enough to go by itself, in a worker thread. The answer carries the frame's id, as a message's does."""
+        if not await self._is_admitted(frames.type_of(frame), frame.id):
+            return
+        self._note_use(user_id)
+        try:
+            row = await run(_changed, user_id, frame)
+        except ChatError as error:
+            self.outlet.push(frames.error(error.code, error.detail, frame.id))
+        else:
+            self.outlet.push(frames.ack(frame.id, row.room_id, row.number, row.version))
 
     def _note_use(self, user_id: int) -> None:
         """Who only chats makes no request: what they say and read counts as use of the device, too."""
@@ -224,11 +241,11 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _resume(self, user_id: int, frame: Resume) -> None:
         if not await run(queries.is_member, user_id, frame.room):
             raise ChatError("no_room")
-        changes = await run(queries.changes_since, frame.room, frame.version)
-        if changes.reset:
+        found = await run(changes.since, frame.room, frame.version)
+        if found.reset:
             self.outlet.push(frames.reset(frame.room))
         else:
-            self.outlet.push(frames.changes(frame.room, changes.messages, changes.upto, changes.more))
+            self.outlet.push(frames.changes(frame.room, found.changes, found.upto, found.more))
 
     async def _is_admitted(self, kind: str, frame_id: str | None = None) -> bool:
         """Whether the limits admit a frame of that type; if not, its sender is told when they will."""
@@ -247,6 +264,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.outlet.hang_up(FLOOD)
         elif await self._is_admitted(UNKNOWN_FRAME, error.id):
             self.outlet.push(frames.error(error.code, error.detail, error.id))
+
+
+def _changed(user_id: int, frame: Edit | Delete) -> Message:
+    user, message = queries.message_for(user_id, frame.room, frame.number)
+    if isinstance(frame, Edit):
+        return services.edit_message(user, message, frame.text)
+    return services.delete_message(user, message)
 
 
 class Recent:

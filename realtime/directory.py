@@ -6,7 +6,6 @@ a minute old. Whether the reader is in a room is asked each time.
 
 import msgspec
 from django.core.paginator import Paginator
-from django.db.models import Count
 
 from intellicolab.cache.declaration import Cached
 from intellicolab.cache.strategies import RefreshAhead
@@ -41,7 +40,7 @@ class Page(msgspec.Struct, frozen=True):
 
 def _load(number: int) -> Page | None:
     """None beyond the last page; the first is there even where no room is."""
-    rooms = Room.objects.directory().annotate(people=Count("memberships")).order_by("name")
+    rooms = Room.objects.directory().order_by("name")
     pages = Paginator(rooms.values_list("pk", "name", "topic", "people"), PAGE)
     if number not in pages.page_range:
         return None

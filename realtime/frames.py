@@ -15,11 +15,15 @@ from accounts.models import User
 from accounts.profiles import profile_of
 from ratelimit.gate import Outcome
 
-from .models import Message
+from .mentions import people_in
+from .models import Departure, Membership, Message, Room
+from .positions import Position
 
+PROTOCOL = 1  # of docs/protocol.md; raised when a client that does not know of a change would go wrong
 MAX_FRAME_BYTES = 64 * 1024  # a message of the greatest length in four-byte characters, with room for its envelope
 
 RoomId = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+Number = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]  # of a message in its room
 ClientId = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[!-~]+\Z")]  # printable ASCII
 
 
@@ -40,7 +44,26 @@ class Resume(msgspec.Struct, tag="room.resume", frozen=True):
 
 class Read(msgspec.Struct, tag="room.read", frozen=True):
     room: RoomId
-    number: Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+    number: Number
+    epoch: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
+
+
+class MarkUnread(msgspec.Struct, tag="room.unread", frozen=True):
+    room: RoomId
+    number: Number
+
+
+class Edit(msgspec.Struct, tag="message.edit", frozen=True):
+    id: ClientId
+    room: RoomId
+    number: Number
+    text: str
+
+
+class Delete(msgspec.Struct, tag="message.delete", frozen=True):
+    id: ClientId
+    room: RoomId
+    number: Number
 
 
 class Ping(msgspec.Struct, tag="ping", frozen=True):
@@ -52,7 +75,7 @@ def type_of(frame: "ClientFrame") -> str:
     return str(frame.__struct_config__.tag)
 
 
-ClientFrame = Send | Join | Resume | Read | Ping
+ClientFrame = Send | Edit | Delete | Join | Resume | Read | MarkUnread | Ping
 _decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _encoder = msgspec.json.Encoder()
 
@@ -119,6 +142,11 @@ def message(row: Message, by: dict[str, Any]) -> dict[str, Any]:
     }
     if row.is_deleted:
         content["deleted"] = True
+    elif row.edited_at is not None:
+        content["edited"] = True
+    people = people_in(row.html)
+    if people:
+        content["mentions"] = people
     return content
 
 
@@ -133,14 +161,59 @@ def messages(rows: Iterable[Message]) -> list[dict[str, Any]]:
     return contents
 
 
-def new(content: dict[str, Any]) -> str:
-    """The frame that carries a new or changed message to everyone in its room."""
-    return encode({"type": "message.new", **content})
+# --- What happened in a room, with the version that it made --------------------------------------------------------
 
 
-def hello(user_id: int, rooms: dict[int, int], max_length: int) -> str:
-    versions = {str(room): version for room, version in rooms.items()}
-    return encode({"type": "hello", "user": user_id, "rooms": versions, "max_length": max_length})
+def said(content: dict[str, Any]) -> dict[str, Any]:
+    """A message, new or changed."""
+    return {"type": "message.new", **content}
+
+
+def settings(room: Room) -> dict[str, Any]:
+    """What the room is called and is for, and whether it can still be written to."""
+    return {
+        "type": "room.settings",
+        "room": room.pk,
+        "version": room.settings_version,
+        "name": room.name,
+        "topic": room.topic,
+        "archived": room.is_archived,
+    }
+
+
+def member(membership: Membership, people: int) -> dict[str, Any]:
+    """Somebody came into the room, or has another role there; `people` are in it now."""
+    return {**_of_person(membership), "role": membership.role, "people": people}
+
+
+def departed(departure: Departure, people: int) -> dict[str, Any]:
+    """Somebody is in the room no more."""
+    return {**_of_person(departure), "left": True, "people": people}
+
+
+def _of_person(row: Membership | Departure) -> dict[str, Any]:
+    return {"type": "room.member", "room": row.room_id, "version": row.version, "user": author(row.user)}
+
+
+# --- What one socket or person is told -----------------------------------------------------------------------------
+
+
+def hello(user_id: int, rooms: dict[int, int], reads: dict[int, Position], max_length: int) -> str:
+    return encode(
+        {
+            "type": "hello",
+            "protocol": PROTOCOL,
+            "user": user_id,
+            "rooms": {str(room): version for room, version in rooms.items()},
+            "reads": {str(room): position for room, position in reads.items()},
+            "max_length": max_length,
+        }
+    )
+
+
+def read(room: int, position: Position) -> str:
+    """Up to where the person has read, told to all their sockets."""
+    return encode({"type": "room.read", "room": room, "number": position.number, "epoch": position.epoch})
 
 
 def ack(frame_id: str, room: int, number: int, version: int) -> str:
@@ -169,8 +242,8 @@ def joined(room: int, version: int) -> str:
     return encode({"type": "room.joined", "room": room, "version": version})
 
 
-def changes(room: int, contents: list[dict[str, Any]], upto: int, more: bool) -> str:
-    return encode({"type": "room.changes", "room": room, "messages": contents, "upto": upto, "more": more})
+def changes(room: int, found: list[dict[str, Any]], upto: int, more: bool) -> str:
+    return encode({"type": "room.changes", "room": room, "changes": found, "upto": upto, "more": more})
 
 
 def reset(room: int) -> str:

@@ -23,7 +23,7 @@ from accounts import sessions
 from accounts.sessions import SessionUnavailable
 from intellicolab.threads import run
 
-from . import frames, queries
+from . import changes, frames, queries
 from .errors import SIGNED_OUT
 from .outlet import Outlet
 from .publisher import person_topic, room_topic
@@ -253,22 +253,22 @@ class Hub:
         if since is None:
             return
         try:
-            changes = await run(queries.changes_since, topic.room_id, since)
+            found = await run(changes.since, topic.room_id, since)
         except (DatabaseFault, ObjectDoesNotExist) as error:
             logger.warning("Room %s can't be read from the database: %s", topic.room_id, error)
             return  # the next round tries again
         if topic.version == since:  # nothing came from the layer meanwhile
-            self._apply(topic, changes)
+            self._apply(topic, found)
 
-    def _apply(self, topic: Topic, changes: queries.Changes) -> None:
+    def _apply(self, topic: Topic, found: changes.Changes) -> None:
         assert topic.room_id is not None
-        if changes.reset:
+        if found.reset:
             topic.push([frames.reset(topic.room_id)])
         else:
-            topic.push([frames.new(content) for content in changes.messages])
-        topic.version = changes.upto
+            topic.push([frames.encode(change) for change in found.changes])
+        topic.version = found.upto
         self._release_early(topic)
-        if changes.more or topic.early:
+        if found.more or topic.early:
             self._heal_soon(topic)
 
     async def _heal_always(self) -> None:

@@ -3,14 +3,19 @@
 What nh3 lets through is the whole of what a browser is ever given as markup, whatever the parser may do.
 """
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
 from pygments import highlight
 from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
+from .mentions import Named, name_at
 from .models import Message
 
 _TAGS = set(
@@ -21,7 +26,7 @@ _ATTRIBUTES = {
     "code": {"class"},
     "ol": {"start"},
     "pre": {"class"},
-    "span": {"class"},
+    "span": {"class", "data-person"},
 }
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="hl-")
 # Many of Pygments' lexers take quadratic time on some input: 8,000 spaces hold `autoit` up for 14 s, and everyone's
@@ -45,6 +50,25 @@ def _highlight(code: str, language: str, _attributes: str) -> str:
     return f'<pre class="code"><code>{highlight(code, get_lexer_by_name(language), _FORMATTER)}</code></pre>'
 
 
+def _mention(state: StateInline, silent: bool) -> bool:
+    """`@Alice` where somebody is called that; not inside code, which is parsed before."""
+    named: Named = state.env.get("named", {})
+    name = name_at(state.src, state.pos, named) if named and state.src[state.pos] == "@" else ""
+    if not name:
+        return False
+    if not silent:
+        token = state.push("mention", "span", 0)
+        token.content = f"@{name}"
+        token.meta = {"people": " ".join(map(str, named[name.lower()]))}
+    state.pos += len(name) + 1
+    return True
+
+
+def _show_mention(_renderer: Any, tokens: Sequence[Token], index: int, _options: Any, _env: Any) -> str:
+    token = tokens[index]
+    return f'<span class="mention" data-person="{token.meta["people"]}">{escape(token.content)}</span>'
+
+
 _OPTIONS = {"html": False, "linkify": True, "breaks": True, "highlight": _highlight}
 _markdown = (
     # No images: a picture from elsewhere would tell its host who reads the room.
@@ -54,12 +78,18 @@ _without_tables = MarkdownIt("commonmark", _OPTIONS).enable(["linkify", "striket
 _plain = MarkdownIt("zero", {"linkify": True, "breaks": True}).enable(["linkify", "newline"])
 
 
-def render(text: str, message_format: str = Message.Format.MARKDOWN) -> str:
-    """Sanitised HTML of a message. Plain text keeps every character as typed and only gets its links.
+for _each in (_markdown, _without_tables):
+    _each.inline.ruler.push("mention", _mention)
+    _each.add_render_rule("mention", _show_mention)
+
+
+def render(text: str, message_format: str = Message.Format.MARKDOWN, named: Named | None = None) -> str:
+    """Sanitised HTML of a message, in which `named` people are marked. Plain text keeps every character as typed and
+    only gets its links.
 
     What is too large as HTML, or shows nothing (a lone link definition), is shown as it was typed.
     """
-    html = _clean(_parser(text, message_format).render(text))
+    html = _clean(_parser(text, message_format).render(text, {"named": named or {}}))
     if not html or len(html) > _HTML_MAX:
         html = _clean(f"<p>{escape(text).replace(chr(10), '<br>')}</p>")
     return html

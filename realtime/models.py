@@ -44,6 +44,11 @@ class Room(models.Model):
     archived_at = models.DateTimeField(null=True, blank=True)
     last_number = models.PositiveBigIntegerField(default=0, editable=False)
     last_version = models.PositiveBigIntegerField(default=0, editable=False)
+    # The versions at which name, topic or archiving, and at which who is in it, changed last.
+    settings_version = models.PositiveBigIntegerField(default=0, editable=False)
+    members_version = models.PositiveBigIntegerField(default=0, editable=False)
+    # How many are in it, as of `members_version`.
+    people = models.PositiveIntegerField(default=0, editable=False)
     # How often one of its members opened its page; written behind.
     visits = models.PositiveBigIntegerField(default=0, editable=False)
 
@@ -80,14 +85,34 @@ class Membership(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=8, choices=Role.choices, default=Role.MEMBER)
     joined_at = models.DateTimeField(default=timezone.now)
-    # Up to which message the person has read; it only goes up. Written behind, and at once by what they write.
+    # The room's version when the person came, or got another role.
+    version = models.PositiveBigIntegerField(default=0, editable=False)
+    # Up to which message the person has read. Within an epoch it only goes up; who marks something unread begins a new
+    # one. Written behind, and at once by what they write.
     last_read_number = models.PositiveBigIntegerField(default=0, editable=False)
+    read_epoch = models.PositiveIntegerField(default=0, editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["room", "user"], name="one_membership")]
+        indexes = [models.Index(fields=["room", "version"], name="membership_version")]
 
     def __str__(self) -> str:
         return f"{self.user} in {self.room}"
+
+
+class Departure(models.Model):
+    """That a person is in a room no more: the tombstone of a membership, so that clients learn of it who were away."""
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="departures")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    version = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["room", "user"], name="one_departure")]
+        indexes = [models.Index(fields=["room", "version"], name="departure_version")]
+
+    def __str__(self) -> str:
+        return f"{self.user} has left {self.room}"
 
 
 class Message(models.Model):
@@ -116,6 +141,7 @@ class Message(models.Model):
     text = models.TextField(blank=True)
     html = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+    edited_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -131,3 +157,16 @@ class Message(models.Model):
     @property
     def is_deleted(self) -> bool:
         return self.deleted_at is not None
+
+
+class Mention(models.Model):
+    """That a message names a member of its room; those above the position of the member are unread mentions."""
+
+    membership = models.ForeignKey(Membership, on_delete=models.CASCADE, related_name="mentions")
+    number = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["membership", "number"], name="one_mention")]
+
+    def __str__(self) -> str:
+        return f"{self.membership} in #{self.number}"

@@ -5,19 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from accounts.models import User
 from accounts.profiles import Profile, get_profiles
 
 from . import frames, positions
 from .errors import ChatError
-from .models import Membership, Message, Room
+from .models import Membership, Mention, Message, Room
+from .positions import NOWHERE, Position
 from .room_settings import RoomSettings, settings_of_many
 
 PAGE = 50  # messages a page of history
-RESUME_PAGE = 200  # changed messages an answer to room.resume
-RESUME_MAX = 2000  # changes; who is further behind loads the room again
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +30,14 @@ class RoomEntry:
     archived_at: datetime | None
     last_number: int
     last_version: int
-    last_read: int
+    people: int
+    read: Position
+    mentions: int
     other: Profile | None = None
 
     @property
     def unread(self) -> int:
-        return max(self.last_number - self.last_read, 0)
+        return max(self.last_number - self.read.number, 0)
 
     @property
     def is_archived(self) -> bool:
@@ -59,22 +60,52 @@ def entry_for(user: User, room_id: int) -> RoomEntry:
 
 def _entries(user_id: int, which: Q) -> list[RoomEntry]:
     waiting = positions.waiting(user_id, which)
-    rows = Membership.objects.filter(which, user=user_id)
-    counts = {
-        room_id: (number, version, max(read, waiting.get(pk, 0)))
-        for pk, room_id, number, version, read in rows.values_list(
-            "pk", "room_id", "room__last_number", "room__last_version", "last_read_number"
-        )
-    }
-    rooms = settings_of_many(counts)
+    rows = list(Membership.objects.filter(which, user=user_id).annotate(
+        last_number=F("room__last_number"), last_version=F("room__last_version"), people=F("room__people"),
+        named=_named_above_stored(),
+    ))  # fmt: skip
+    reads = {row.pk: max(positions.stored(row), waiting.get(row.pk, NOWHERE)) for row in rows}
+    mentions = {row.pk: row.named for row in rows} | _named_above({pk: reads[pk] for pk in waiting if pk in reads})
+    rooms = settings_of_many(row.room_id for row in rows)
     others = {room.id: room.other(user_id) for room in rooms.values()}
     profiles = get_profiles([person for person in others.values() if person is not None])
-    return [_entry(room, *counts[room.id], profiles.get(others[room.id] or 0)) for room in rooms.values()]
+    return [
+        _entry(rooms[row.room_id], row, reads[row.pk], mentions[row.pk], profiles.get(others[row.room_id] or 0))
+        for row in rows
+        if row.room_id in rooms
+    ]
 
 
-def _entry(room: RoomSettings, number: int, version: int, read: int, other: Profile | None) -> RoomEntry:
+def _entry(room: RoomSettings, row: Any, read: Position, mentions: int, other: Profile | None) -> RoomEntry:
     title = room.name if room.kind != Room.Kind.DIRECT else other.name if other else "Direct room"
-    return RoomEntry(room.id, room.kind, title, room.topic, room.archived_at, number, version, read, other)
+    return RoomEntry(
+        id=room.id,
+        kind=room.kind,
+        title=title,
+        topic=room.topic,
+        archived_at=room.archived_at,
+        last_number=row.last_number,
+        last_version=row.last_version,
+        people=row.people,
+        read=read,
+        mentions=mentions,
+        other=other,
+    )
+
+
+def _named_above_stored() -> Count:
+    return Count("mentions", filter=Q(mentions__number__gt=F("last_read_number")))
+
+
+def _named_above(reads: dict[int, Position]) -> dict[int, int]:
+    """{membership: mentions above a position that is not in the database yet}."""
+    above = Q()
+    for membership, read in reads.items():
+        above |= Q(membership=membership, number__gt=read.number)
+    if not reads:
+        return {}
+    counted = Mention.objects.filter(above).values("membership").annotate(count=Count("pk"))
+    return dict.fromkeys(reads, 0) | dict(counted.values_list("membership", "count"))
 
 
 def room_for(user: User, room_id: int) -> Room:
@@ -88,6 +119,18 @@ def room_for(user: User, room_id: int) -> Room:
 def versions_of(user_id: int) -> dict[int, int]:
     """{room id: last version} of the person's rooms."""
     return dict(Room.objects.of(user_id).values_list("pk", "last_version"))
+
+
+def standing_of(user_id: int) -> tuple[dict[int, int], dict[int, Position]]:
+    """({room id: last version}, {room id: how far they have read}) of the person's rooms."""
+    waiting = positions.waiting(user_id, Q())
+    rows = Membership.objects.filter(user=user_id).select_related("room")
+    rows = rows.only("room__last_version", "read_epoch", "last_read_number")
+    versions, reads = {}, {}
+    for row in rows:
+        versions[row.room_id] = row.room.last_version
+        reads[row.room_id] = max(positions.stored(row), waiting.get(row.pk, NOWHERE))
+    return versions, reads
 
 
 def versions(room_ids: Iterable[int]) -> dict[int, int]:
@@ -121,33 +164,15 @@ def messages_before(room_id: int, before: int | None = None, limit: int = PAGE) 
     return frames.messages(reversed(rows))
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Messages changed after a version, by version. `upto` is the version a client has once it applied them."""
-
-    messages: list[dict[str, Any]]
-    upto: int
-    more: bool
-    reset: bool = False
-
-
-def changes_since(room_id: int, version: int, limit: int = RESUME_PAGE) -> Changes:
-    """What changed in a room after `version`; `reset` when that is more than RESUME_MAX changes.
-
-    The room's version is read before its rows: a change between the two reads comes again, and is not missed.
-    """
-    last = Room.objects.values_list("last_version", flat=True).get(pk=room_id)
-    if last - version > RESUME_MAX:
-        return Changes([], last, more=False, reset=True)
-    rows = list(
-        Message.objects.filter(room=room_id, version__gt=version)
-        .select_related("author")
-        .order_by("version")[: limit + 1]
-    )
-    more = len(rows) > limit
-    rows = rows[:limit]
-    upto = rows[-1].version if more else max(last, rows[-1].version if rows else 0)
-    return Changes(frames.messages(rows), upto, more)
+def message_for(user_id: int, room_id: int, number: int) -> tuple[User, Message]:
+    """A message of one of the person's rooms, and the person, for services. Raises ChatError no_room, no_message."""
+    own = Membership.objects.filter(room=room_id, user=user_id, user__is_active=True).select_related("user").first()
+    if own is None:
+        raise ChatError("no_room")
+    found = Message.objects.filter(room=room_id, number=number).select_related("room").first()
+    if found is None:
+        raise ChatError("no_message")
+    return own.user, found
 
 
 def rooms_by_person(user_ids: Iterable[int]) -> dict[int, set[int]]:

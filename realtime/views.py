@@ -222,7 +222,6 @@ def _room_page(request: HttpRequest, room_id: int, form: Form, status: int = 200
     page = queries.messages_before(room_id, _number(request))
     context = {
         "room": found,
-        "people": queries.members(room_id).count(),
         "lines": lines(page, timezone.get_current_timezone()),
         "more": _has_more(page),
         "is_newest": not page or page[-1]["number"] >= found.last_number,

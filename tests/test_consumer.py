@@ -23,11 +23,14 @@ async def test_a_message_reaches_everyone_in_the_room_and_its_sender_an_ack(peop
     alice, bob, room = people
     first, second = await open_socket(alice), await open_socket(bob)
     hello = await first.hello()
-    assert hello == {"type": "hello", "user": alice.pk, "rooms": {str(room.pk): 0}, "max_length": 8000}
+    assert hello == {
+        "type": "hello", "protocol": 1, "user": alice.pk, "rooms": {str(room.pk): 1}, "reads": {str(room.pk): [0, 0]},
+        "max_length": 8000,
+    }  # fmt: skip
     await second.hello()
     await first.say(room, "hello *bob*")
     assert await first.frame("message.ack") == {
-        "type": "message.ack", "id": "id-1", "room": room.pk, "number": 1, "version": 1,
+        "type": "message.ack", "id": "id-1", "room": room.pk, "number": 1, "version": 2,
     }  # fmt: skip
     for socket in (first, second):
         frame = await socket.frame("message.new")
@@ -169,11 +172,11 @@ async def test_resume_tells_what_changed(people, open_socket, hub):
     batch = [NewMessage(room.pk, alice.pk, f"id-{n}", f"text {n}") for n in range(5)]
     await threads.run(services.post_messages, batch)
     socket = await open_socket(alice)
-    assert (await socket.hello())["rooms"] == {str(room.pk): 5}
-    await socket.send_json_to({"type": "room.resume", "room": room.pk, "version": 3})
+    assert (await socket.hello())["rooms"] == {str(room.pk): 6}
+    await socket.send_json_to({"type": "room.resume", "room": room.pk, "version": 4})
     changes = await socket.frame("room.changes")
-    assert [row["version"] for row in changes["messages"]] == [4, 5]
-    assert (changes["upto"], changes["more"]) == (5, False)
+    assert [row["version"] for row in changes["changes"]] == [5, 6]
+    assert (changes["upto"], changes["more"]) == (6, False)
     await socket.disconnect()
 
 
@@ -185,7 +188,7 @@ async def test_who_enters_a_room_hears_it_at_once(people, open_socket, hub, make
     await threads.run(services.join_room, charlie, room)
     assert (await socket.frame("room.added"))["room"] == room.pk
     await socket.send_json_to({"type": "room.join", "room": room.pk})
-    assert await socket.frame("room.joined") == {"type": "room.joined", "room": room.pk, "version": 0}
+    assert await socket.frame("room.joined") == {"type": "room.joined", "room": room.pk, "version": 2}
     await threads.run(services.post_message, NewMessage(room.pk, alice.pk, "id", "welcome"))
     assert (await socket.frame("message.new"))["html"] == "<p>welcome</p>"
     await socket.disconnect()

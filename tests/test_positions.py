@@ -10,6 +10,7 @@ from intellicolab.cache.behind import drain
 from realtime import positions, queries, services
 from realtime.errors import ChatError
 from realtime.models import Membership
+from realtime.positions import Position
 from realtime.services import NewMessage
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
@@ -48,6 +49,36 @@ def test_what_others_say_is_unread_until_it_is_read(alice, bob, room):
     assert unread(bob, room) == 3
     services.mark_read(bob.pk, room.pk, 2)
     assert unread(bob, room) == 1
+
+
+@pytest.mark.database
+def test_marking_unread_goes_back_and_what_was_read_before_does_not_undo_it(alice, bob, room):
+    say(room, alice, *"abcde")
+    services.mark_read(bob.pk, room.pk, 5)
+    services.mark_unread(bob.pk, room.pk, 3)
+    assert unread(bob, room) == 3
+    assert drain(10) == []  # what was read before lay in the buffer, and is older than the new epoch
+    assert unread(bob, room) == 3
+    services.mark_read(bob.pk, room.pk, 5, epoch=0)  # a tab that has not heard of it
+    assert unread(bob, room) == 3
+    services.mark_read(bob.pk, room.pk, 4, epoch=1)
+    assert unread(bob, room) == 1
+    say(room, bob, "mine")
+    assert (unread(bob, room), drain(10)) == (0, [])
+    assert unread(bob, room) == 0
+
+
+def test_marking_unread_beyond_the_room_is_its_end(alice, bob, room):
+    say(room, alice, "one")
+    services.mark_unread(bob.pk, room.pk, 10**15)
+    assert (unread(bob, room), stored(bob, room)) == (0, 1)
+
+
+@pytest.mark.parametrize("position", [Position(0, 0), Position(3, 10**10), Position(131_071, 2**36 - 1)])
+def test_a_position_keeps_its_parts_in_one_number_that_lua_can_compare(position):
+    assert Position.unpack(position.pack()) == position
+    assert position.pack() < 2**53
+    assert Position(4, 0).pack() > Position(3, 2**36 - 1).pack()
 
 
 @pytest.mark.database
@@ -132,7 +163,7 @@ def test_nothing_is_sent_for_what_is_read_already(alice, bob, room):
     assert positions.waiting(bob.pk, Q()) == {}
     say(room, alice, "three")
     services.mark_read(bob.pk, room.pk, 3)
-    assert list(positions.waiting(bob.pk, Q()).values()) == [3]
+    assert list(positions.waiting(bob.pk, Q()).values()) == [Position(0, 3)]
 
 
 @pytest.mark.database

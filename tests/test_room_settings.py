@@ -9,6 +9,7 @@ from intellicolab.redis import keys
 from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
 from realtime import directory, queries, services
+from realtime.errors import ChatError
 from realtime.models import Room
 from realtime.room_settings import settings_of_many
 
@@ -75,7 +76,7 @@ def test_a_rolled_back_change_is_in_neither(alice, room):
 
 def test_a_name_that_is_refused_changes_nothing(alice, room):
     services.create_room(alice, "Coffee")
-    with pytest.raises(services.ChatError):
+    with pytest.raises(ChatError):
         services.update_room(alice, room, "coffee", "")
     assert settings_of(room.pk).name == "Tea"
 

@@ -29,7 +29,7 @@ def number_of(room: str) -> int:
 def message(room: int, number: int) -> dict:
     zoe = {"id": 99, "name": "Zoe", "initials": "Z", "tint": 1, "avatar": ""}
     return {
-        "room": room, "number": number, "version": number, "id": f"m{number}", "author": zoe, "kind": "text",
+        "type": "message.new", "room": room, "number": number, "version": number, "id": f"m{number}", "author": zoe, "kind": "text",
         "html": f"<p>{number}</p>", "time": f"2026-11-23T01:{number // 60 % 60:02}:{number % 60:02}.000Z",
     }  # fmt: skip
 
@@ -105,7 +105,7 @@ def expect_numbers(visitor: Visitor, numbers: Iterable[int]) -> None:
 def test_frames_in_any_order_make_the_same_timeline(alice: Visitor, room: str):
     """Also twice, with a gap that the server is asked to fill."""
     missed = [message(number_of(room), 2), message(number_of(room), 3)]
-    wire = Wire(alice.page, room, lambda version: {"messages": missed, "upto": 3, "more": False})
+    wire = Wire(alice.page, room, lambda version: {"changes": missed, "upto": 3, "more": False})
     wire.open()
     wire.news([4, 2, 4, 6, 5])
     expect(alice.messages().locator(".text")).to_have_text(["connected?", "2", "3", "4", "5", "6"])
@@ -143,7 +143,7 @@ def test_a_message_deleted_while_its_page_is_on_its_way_does_not_stay_readable(
 def test_a_late_page_takes_the_feed_no_way_back(alice: Visitor, room: str):
     """Changes that came while an older page was loading are asked for again; new ones are shown all the same."""
     changed = message(number_of(room), 4999) | {"version": 5101, "deleted": True, "html": ""}
-    answers = {5100: {"messages": [changed], "upto": 5102, "more": False}}
+    answers = {5100: {"changes": [changed], "upto": 5102, "more": False}}
     wire = Wire(alice.page, room, lambda version: answers.get(version, {"reset": True}))
     pages = Pages(alice.page, room)
     wire.open()
@@ -181,7 +181,7 @@ def test_far_behind_the_room_is_loaded_once_while_messages_pour_in(alice: Visito
 
 
 def test_a_hole_that_is_left_after_loading_anew_is_asked_for(alice: Visitor, room: str):
-    missing = {"messages": [message(number_of(room), 5125)], "upto": 5125, "more": False}
+    missing = {"changes": [message(number_of(room), 5125)], "upto": 5125, "more": False}
     wire = Wire(alice.page, room, lambda version: missing if version == 5124 else {"reset": True})
     pages = Pages(alice.page, room)
     wire.open()

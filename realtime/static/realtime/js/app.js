@@ -23,6 +23,7 @@ const handlers = {
   hello: begin,
   "message.ack": (frame) => outbox.stored(frame.id, frame.version),
   error: (frame) => outbox.failed(frame.id, frame.detail, frame.retry_after),
+  "room.settings": refreshSidebar, // what it is called, and whether it is archived, stands there too
   "room.added": added,
   "room.removed": removed,
 };
@@ -35,7 +36,7 @@ function receive(frame) {
   if (frame.type === "message.new") {
     arrived(frame); // after the room, where it may be read already
   }
-  frame.messages?.forEach(arrived);
+  frame.changes?.filter((change) => change.type === "message.new").forEach(arrived);
   if (frame.reset) {
     refreshSidebar();
   }

@@ -19,7 +19,7 @@ export class Feed {
   #stopped = false;
 
   /**
-   * `apply(message)` shows one; `resume(version)` asks for later changes and says whether that went out; `load()` brings
+   * `apply(change)` shows one; `resume(version)` asks for later changes and says whether that went out; `load()` brings
    * the newest page, or null where that fails; `replace(page)` shows it in place of everything.
    */
   constructor(version, { apply, resume, load, replace }) {
@@ -33,16 +33,16 @@ export class Feed {
     clearTimeout(this.#timer);
   }
 
-  /** A `message.new` frame. */
-  receive(message) {
-    if (message.version <= this.version) {
+  /** A frame with a version: a message, the room's settings, or who is in it. */
+  receive(change) {
+    if (change.version <= this.version) {
       return;
     }
-    this.#known = Math.max(this.#known, message.version);
-    if (message.version === this.version + 1 && !this.#loading) {
-      this.#take(message);
+    this.#known = Math.max(this.#known, change.version);
+    if (change.version === this.version + 1 && !this.#loading) {
+      this.#take(change);
     } else if (this.#held.length < MOST_HELD) {
-      this.#held.push(message);
+      this.#held.push(change);
     }
     this.#goOn();
   }
@@ -58,7 +58,7 @@ export class Feed {
     if (this.#loading) {
       return; // the page that is on its way replaces it all
     }
-    frame.messages.forEach((message) => this.apply(message));
+    frame.changes.forEach((change) => this.apply(change));
     this.#refreshed(asked, frame.upto);
     this.version = Math.max(this.version, frame.upto);
     this.#goOn();
@@ -111,9 +111,9 @@ export class Feed {
     this.#goOn();
   }
 
-  #take(message) {
-    this.apply(message);
-    this.version = message.version;
+  #take(change) {
+    this.apply(change);
+    this.version = change.version;
   }
 
   // An answer tells what happened after the version that was asked from. Up to `stale.upto` is enough: whatever is later
@@ -138,9 +138,9 @@ export class Feed {
   #release() {
     this.#held.sort((a, b) => a.version - b.version);
     while (this.#held.length && this.#held[0].version <= this.version + 1) {
-      const message = this.#held.shift();
-      if (message.version > this.version) {
-        this.#take(message);
+      const change = this.#held.shift();
+      if (change.version > this.version) {
+        this.#take(change);
       }
     }
   }

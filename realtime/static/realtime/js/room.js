@@ -2,6 +2,7 @@
 import { announce } from "./announcer.js";
 import { Composer } from "./composer.js";
 import { Feed } from "./feed.js";
+import { Header } from "./header.js";
 import { pendingRow, showState } from "./message.js";
 import { Older } from "./older.js";
 import { Reader } from "./reader.js";
@@ -16,11 +17,19 @@ function me() {
 }
 
 export class Room {
+  // What happens to each kind of change, once its turn has come.
+  #changes = {
+    "message.new": (change) => this.#show(change),
+    "room.settings": (change) => this.header.settings(change),
+    "room.member": (change) => this.header.member(change),
+  };
+
   /** `section` is the page's room; `send(frame)` and `outbox` lead to the server. */
   constructor(section, { send, outbox, longest }) {
     this.id = Number(section.dataset.room);
     this.address = section.dataset.older;
     this.outbox = outbox;
+    this.header = new Header(section);
     this.timeline = new Timeline(section, { onTrim: () => this.older.setMore(true), onView: () => this.reader.look() });
     this.reader = new Reader(this.id, this.timeline, send);
     this.older = new Older(section, {
@@ -28,7 +37,7 @@ export class Room {
       onPage: (page) => this.#prepend(page),
     });
     this.feed = new Feed(Number(section.dataset.version), {
-      apply: (message) => this.#show(message),
+      apply: (change) => this.#apply(change),
       resume: (version) => send({ type: "room.resume", room: this.id, version }),
       load: () => this.#newest(),
       replace: (page) => this.#replace(page),
@@ -57,7 +66,7 @@ export class Room {
 
   /** A frame that concerns this room. */
   receive(frame) {
-    if (frame.type === "message.new") {
+    if (frame.type in this.#changes) {
       this.feed.receive(frame);
     } else if (frame.type === "room.changes") {
       this.feed.changes(frame);
@@ -91,6 +100,10 @@ export class Room {
       this.composer = new Composer(form, this.id, { longest, onSend: (text) => this.outbox.add(this.id, text) });
       this.composer.focus();
     }
+  }
+
+  #apply(change) {
+    this.#changes[change.type]?.(change);
   }
 
   #show(message) {

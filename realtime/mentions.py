@@ -1,0 +1,96 @@
+"""Whom messages name: `@Alice` for whoever is called that, and in which rooms that waits to be read.
+
+The names are looked up before a message is rendered; the HTML then says who is meant, and only those of them who are
+members of its room are told.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from accounts.models import User
+
+from .models import Membership, Mention, Message
+
+MOST_WORDS = 4  # of a name; each further one makes one more name to look up
+MOST_NAMES = 500  # looked up for a batch of messages; who writes more @ than that means no people
+
+# Not after a letter or digit: that is an email address.
+_AT = re.compile(r"(?<![\w@])@(?=\w)([^\n@]{1,200})")
+# With the bracket, which stands in no text: there it is escaped, while quotes are not.
+_IN_HTML = re.compile(r'<span class="mention" data-person="([\d ]+)">')
+
+# {name in lower case: ids of the people who are called that}
+Named = Mapping[str, Sequence[int]]
+
+
+def named_in(texts: Iterable[str]) -> Named:
+    """The people whose names stand after an `@`; no query where there is none."""
+    names = {name for text in texts if "@" in text for name in _names(text)}
+    if not names:
+        return {}
+    chosen = sorted(names)[:MOST_NAMES]
+    # Some databases lower only ASCII, so a name as it was typed counts as well.
+    called = Q(display_name__in=chosen) | Q(lowered__in=[name.lower() for name in chosen])
+    people = User.objects.annotate(lowered=Lower("display_name")).filter(called, is_active=True, is_placeholder=False)
+    found: dict[str, list[int]] = defaultdict(list)
+    for user_id, name in people.order_by("pk").values_list("pk", "display_name"):
+        found[name.lower()].append(user_id)
+    return found
+
+
+def _names(text: str) -> Iterator[str]:
+    """Every name that could stand there: the first word after an `@`, the first two, and so on."""
+    for match in _AT.finditer(text):
+        words = match[1].split(" ")[:MOST_WORDS]
+        for count in range(1, len(words) + 1):
+            yield re.sub(r"\W+$", "", " ".join(words[:count]))
+
+
+def name_at(text: str, start: int, named: Named) -> str:
+    """The longest of these names that stands behind the `@` at `start`, as it is written there; "" if there is none."""
+    if start and (text[start - 1].isalnum() or text[start - 1] in "@_"):
+        return ""
+    after = text[start + 1 :]
+    longest = max((name for name in named if _begins_with(after, name)), key=len, default="")
+    return after[: len(longest)]
+
+
+def _begins_with(text: str, name: str) -> bool:
+    return text[: len(name)].lower() == name and not text[len(name) : len(name) + 1].isalnum()
+
+
+def people_in(html: str) -> list[int]:
+    """The ids of those whom a rendered message names."""
+    if "data-person" not in html:
+        return []
+    return sorted({int(user_id) for ids in _IN_HTML.findall(html) for user_id in ids.split()})
+
+
+def record(messages: Iterable[Message]) -> None:
+    """Note whom these stored messages name; not oneself, and nobody who is not in the room."""
+    named = [(message, set(people_in(message.html)) - {message.author_id}) for message in messages]
+    if not any(people for _message, people in named):
+        return
+    members = _members({message.room_id for message, _people in named}, set().union(*(people for _, people in named)))
+    rows = [
+        Mention(membership_id=members[message.room_id, user_id], number=message.number)
+        for message, people in named
+        for user_id in sorted(people)
+        if (message.room_id, user_id) in members
+    ]
+    Mention.objects.bulk_create(rows)
+
+
+def _members(room_ids: set[int], user_ids: set[int]) -> dict[tuple[int, int], int]:
+    """{(room, person): membership}."""
+    rows = Membership.objects.filter(room__in=room_ids, user__in=user_ids)
+    return {(room_id, user_id): pk for pk, room_id, user_id in rows.values_list("pk", "room_id", "user_id")}
+
+
+def forget(message: Message) -> None:
+    """The message names nobody any more: it was deleted, or has another text."""
+    Mention.objects.filter(membership__room=message.room_id, number=message.number).delete()

@@ -1,0 +1,107 @@
+"""Who is in a room: people come, are added, leave, are removed, and become owners."""
+
+from django.db import transaction
+
+from accounts.models import User
+from realtime import frames
+from realtime.errors import ChatError
+from realtime.models import Departure, Membership, Room
+
+from .changing import locked, membership_of, next_version, publish, require_owner, tell
+
+
+def join_room(user: User, room: Room) -> Membership:
+    """Enter an open room; joining twice is joining once. Raises ChatError not_open, archived."""
+    if room.kind != Room.Kind.OPEN:
+        raise ChatError("not_open")
+    if room.is_archived:
+        raise ChatError("archived")
+    return enter(room.pk, user)
+
+
+def join_first_room(user: User) -> None:
+    """Let a new person into the oldest open room, where the others are."""
+    room = Room.objects.directory().order_by("id").first()
+    if room is not None:
+        enter(room.pk, user)
+
+
+def add_member(by: User, room: Room, user: User) -> Membership:
+    """Let another person in. Raises ChatError not_member, archived, inactive, direct_room."""
+    if room.kind == Room.Kind.DIRECT:
+        raise ChatError("direct_room")
+    if room.is_archived:
+        raise ChatError("archived")
+    if not user.is_active:
+        raise ChatError("inactive", "This account is not active.")
+    membership_of(by, room)
+    return enter(room.pk, user)
+
+
+def leave_room(user: User, room: Room) -> None:
+    """Raises ChatError not_member, direct_room, or last_owner when others would be left without an owner."""
+    if room.kind == Room.Kind.DIRECT:
+        raise ChatError("direct_room")
+    with transaction.atomic():
+        changed = locked(room.pk)
+        membership = membership_of(user, changed)
+        _keep_an_owner(membership)
+        membership.delete()
+        _record_departure(changed, user)
+
+
+def remove_member(by: User, membership: Membership) -> None:
+    """Put somebody out of a room. Raises ChatError as `leave_room`, and not_owner."""
+    require_owner(by, membership.room)
+    leave_room(membership.user, membership.room)
+
+
+def make_owner(by: User, membership: Membership) -> None:
+    """Let a member steer the room, too; a room may have several owners. Raises ChatError not_owner, direct_room."""
+    require_owner(by, membership.room)
+    with transaction.atomic():
+        room = locked(membership.room_id)
+        current = membership_of(membership.user, room)
+        if current.role != Membership.Role.OWNER:
+            current.role = Membership.Role.OWNER
+            current.version = advance(room)
+            current.save(update_fields=["role", "version"])
+            publish(room.pk, frames.member(current, room.people))
+
+
+def enter(room_id: int, user: User) -> Membership:
+    """Who comes in has nothing unread: what was said before is history."""
+    found = Membership.objects.filter(room=room_id, user=user).first()
+    if found is not None:
+        return found  # nothing to lock the room for
+    with transaction.atomic():
+        room = locked(room_id)
+        begins = {"last_read_number": room.last_number, "version": room.last_version + 1}
+        membership, made = Membership.objects.get_or_create(room=room, user=user, defaults=begins)
+        if made:
+            advance(room)
+            Departure.objects.filter(room=room, user=user).delete()
+            publish(room.pk, frames.member(membership, room.people))
+            tell(user.pk, frames.added(room.pk))
+    return membership
+
+
+def _keep_an_owner(leaving: Membership) -> None:
+    others = Membership.objects.filter(room=leaving.room_id).exclude(pk=leaving.pk)
+    is_owner = leaving.role == Membership.Role.OWNER
+    if is_owner and others.exists() and not others.filter(role=Membership.Role.OWNER).exists():
+        raise ChatError("last_owner")
+
+
+def _record_departure(room: Room, user: User) -> None:
+    departure, _again = Departure.objects.update_or_create(room=room, user=user, defaults={"version": advance(room)})
+    publish(room.pk, frames.departed(departure, room.people))
+    tell(user.pk, frames.removed(room.pk), left=room.pk)
+
+
+def advance(room: Room) -> int:
+    """A version for a change of who is in the room, which the caller has locked and made."""
+    room.members_version = next_version(room)
+    room.people = Membership.objects.filter(room=room).count()
+    room.save(update_fields=["last_version", "members_version", "people"])
+    return room.members_version
