@@ -66,6 +66,14 @@ class Delete(msgspec.Struct, tag="message.delete", frozen=True):
     number: Number
 
 
+class Typing(msgspec.Struct, tag="typing", frozen=True):
+    room: RoomId
+
+
+class AskPresence(msgspec.Struct, tag="presence.ask", frozen=True):
+    room: RoomId | None = None
+
+
 class Ping(msgspec.Struct, tag="ping", frozen=True):
     pass
 
@@ -75,7 +83,7 @@ def type_of(frame: "ClientFrame") -> str:
     return str(frame.__struct_config__.tag)
 
 
-ClientFrame = Send | Edit | Delete | Join | Resume | Read | MarkUnread | Ping
+ClientFrame = Send | Edit | Delete | Join | Resume | Read | MarkUnread | Typing | AskPresence | Ping
 _decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _encoder = msgspec.json.Encoder()
 
@@ -257,6 +265,25 @@ def added(room: int) -> str:
 
 def removed(room: int) -> str:
     return encode({"type": "room.removed", "room": room})
+
+
+def typing(room: int, user_id: int, name: str) -> str:
+    return encode({"type": "typing", "room": room, "user": {"id": user_id, "name": name}})
+
+
+def presence(came: Iterable[int], went: Iterable[int]) -> str:
+    """Who came and who went, of those with whom one shares a small room."""
+    return encode({"type": "presence", "came": sorted(came), "went": sorted(went)})
+
+
+def here(people: Iterable[int]) -> str:
+    """Everybody who is here, of those with whom one shares a small room."""
+    return encode({"type": "presence", "here": sorted(people)})
+
+
+def here_in(room: int, people: Iterable[int], count: int) -> str:
+    """Who is here of one room; of a large one some of them are named, and all are counted."""
+    return encode({"type": "presence", "room": room, "here": sorted(people), "count": count})
 
 
 PONG = encode({"type": "pong"})

@@ -137,6 +137,11 @@ def versions(room_ids: Iterable[int]) -> dict[int, int]:
     return dict(Room.objects.filter(pk__in=list(room_ids)).values_list("pk", "last_version"))
 
 
+def sizes(room_ids: Iterable[int]) -> dict[int, int]:
+    """{room id: how many people are in it}."""
+    return dict(Room.objects.filter(pk__in=list(room_ids)).values_list("pk", "people"))
+
+
 def joined_among(user: User, room_ids: Iterable[int]) -> set[int]:
     """Those of these rooms that the person is in."""
     return set(Membership.objects.filter(user=user, room__in=list(room_ids)).values_list("room_id", flat=True))
@@ -182,6 +187,27 @@ def rooms_by_person(user_ids: Iterable[int]) -> dict[int, set[int]]:
     for user_id, room_id in Membership.objects.filter(user__in=rooms).values_list("user_id", "room_id"):
         rooms[user_id].add(room_id)
     return rooms
+
+
+def small_rooms_of(user_ids: Iterable[int], large: int) -> dict[int, set[int]]:
+    """{user id: ids of their rooms with fewer than `large` people}."""
+    rows = Membership.objects.filter(user__in=list(user_ids), room__people__lt=large)
+    rooms: dict[int, set[int]] = {}
+    for user_id, room_id in rows.values_list("user_id", "room_id"):
+        rooms.setdefault(user_id, set()).add(room_id)
+    return rooms
+
+
+def neighbours(user_id: int, large: int, limit: int) -> list[int]:
+    """Up to `limit` people with whom the person shares a room of fewer than `large` people, themselves included."""
+    rooms = Room.objects.of(user_id).filter(people__lt=large)
+    people = Membership.objects.filter(room__in=rooms).order_by().values_list("user_id", flat=True)
+    return list(people.distinct()[:limit])
+
+
+def people_of(room_id: int, limit: int) -> list[int]:
+    """The first `limit` people of a room."""
+    return list(Membership.objects.filter(room=room_id).order_by("pk").values_list("user_id", flat=True)[:limit])
 
 
 def is_member(user_id: int, room_id: int) -> bool:

@@ -143,6 +143,15 @@ def lock_index() -> str:
     return f"{PREFIX}:locks:{{locks}}"
 
 
+# A heartbeat counts this long; it is renewed every 25 to 50 seconds, so one that is lost is no absence.
+PRESENCE_TTL = 60
+
+
+def presence(part: str) -> str:
+    """Sorted sets by the end of the last heartbeat: `people`, `beats` ("person:process") and `processes`."""
+    return f"{PREFIX}:{{presence}}:{part}"
+
+
 def tag_prefix() -> str:
     """What all tags begin with, and nothing else does."""
     return f"{PREFIX}:tag:"
