@@ -1,4 +1,4 @@
-"""Daphne with cheaper frames, and with what it leaves out of a streamed answer: waiting for a slow reader, and cutting
+"""Daphne with prepared frames, and with what it leaves out of a streamed answer: waiting for a slow reader, and cutting
 off what broke.
 
 Its own `send` never waits, so a slow reader's whole answer would lie in memory. And where a stream raises after its
@@ -8,26 +8,49 @@ every connection after it.
 
 import asyncio
 import logging
+import socket
+from collections import deque
 from functools import partial
 from typing import Any
 
 from daphne import server, ws_protocol
 from daphne.http_protocol import WebRequest
+from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IPushProducer
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from realtime.errors import TOO_SLOW
 from realtime.outlet import MAX_WAITING_BYTES
+
+from .prepared import CLOSE_SECONDS, Proof, changed, offer
 
 logger = logging.getLogger("intellicolab")
 
 Message = dict[str, Any]
+
+PROOF = Proof("Daphne", daphne="4.2", twisted="26.10", autobahn="26.10")
+PLAIN = (tcp.Server, unix.Server)
+PROTOCOL = {"state": int, "STATE_OPEN": int, "send_queue": deque}
+BUFFER = {"dataBuffer": bytes, "offset": int, "_tempDataLen": int}
+TRANSPORT = {
+    **BUFFER,
+    "socket": socket.socket,
+    "TLS": bool,
+    "connected": int,
+    "disconnecting": int,
+    "_writeDisconnecting": bool,
+    "_writeDisconnected": bool,
+    "_aborting": bool,
+}
 
 
 class Server(server.Server):
     """Daphne's server; the reactor is installed when this module is imported."""
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if scope["type"] == "websocket" and takes_prepared(protocol):
+            offer(scope, Writer(protocol).write)
         queue = super().create_application(protocol, scope)
         application = self.connections.get(protocol, {}).get("application_instance")
         if application and isinstance(protocol, WebRequest):
@@ -49,34 +72,85 @@ class Server(server.Server):
 class WebSocketProtocol(ws_protocol.WebSocketProtocol):
     """Daphne's, without the line that Autobahn formats and colours for each frame, and then drops unlogged.
 
-    Daphne's `send` never waits, so this is also where a client that does not read is found: its connection is cut when
-    MAX_WAITING_BYTES lie in the transport. A close frame would only queue behind them.
+    Daphne's `send` never waits, so this is also where a client that does not read is found, if its frames don't come
+    prepared: when MAX_WAITING_BYTES lie in the transport, a close frame goes behind them.
     """
-
-    cut_off = False
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         if sync or chopsize or self.send_queue or self.state != self.STATE_OPEN:
             super().sendData(data, sync, chopsize)
-        elif self.cut_off:
-            return  # several frames may come before Twisted tells that the connection is gone
-        elif waiting_bytes(self.transport) > MAX_WAITING_BYTES:
-            logger.info("A socket that does not read was cut off")
-            self.cut_off = True
-            self.transport.abortConnection()
         else:
             self.transport.write(data)
             self.trafficStats.outgoingOctetsWireLevel += len(data)
+
+    def serverSend(self, content: str | bytes, binary: bool = False) -> None:
+        if self.state == self.STATE_OPEN and waiting_bytes(self.transport) > MAX_WAITING_BYTES:
+            logger.info("A socket that does not read is closed")
+            self.serverClose(TOO_SLOW)
+        else:
+            super().serverSend(content, binary)
+
+    def serverClose(self, code: int | None = None) -> None:
+        """Autobahn cuts the connection 1 s later, too soon for a slow client to read on to the close frame."""
+        if waiting_bytes(self.transport):
+            self.closeHandshakeTimeout = CLOSE_SECONDS
+        super().serverClose(code)
 
 
 ws_protocol.WebSocketFactory.protocol = WebSocketProtocol
 
 
 def waiting_bytes(transport: Any) -> int:
-    """What was written to a connection and has not reached the kernel (Twisted's abstract.FileDescriptor, 26.10)."""
+    """What was written to a connection and has not reached the kernel; 0 where a Twisted does not show it."""
     while isinstance(transport, ProtocolWrapper):  # TLS wraps the transport whose buffer is meant
         transport = transport.transport
-    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return 0 if changed(transport, BUFFER) else len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+
+
+def takes_prepared(protocol: Any) -> bool:
+    """Plain sockets only: below TLS, Twisted's or one begun later, the bytes would go out in clear."""
+    transport = protocol.transport
+    if type(transport) not in PLAIN or not PROOF.covers(transport, TRANSPORT):
+        return False
+    return not transport.TLS and PROOF.covers(protocol, PROTOCOL)
+
+
+class Writer:
+    """Writes to one connection, past Autobahn and, while it keeps up, past Twisted's buffer.
+
+    For each frame Twisted would register the socket with epoll, write in the next turn, and unregister it.
+    """
+
+    __slots__ = ("_protocol", "_send", "_transport")
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+        self._send = protocol.transport.socket.send
+
+    def write(self, data: bytes) -> int | None:
+        """See `prepared.Write`. What lies in the transport already, a ping or half a frame, goes first."""
+        if not self._is_open():
+            return None
+        transport = self._transport
+        waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        sent = 0 if waiting else self._send_now(data)
+        if sent < len(data):
+            transport.write(data[sent:])
+        return int(waiting + len(data) - sent)
+
+    def _is_open(self) -> bool:
+        protocol, transport = self._protocol, self._transport
+        if protocol.state != protocol.STATE_OPEN or protocol.send_queue or not transport.connected:
+            return False
+        half_closed = transport._writeDisconnecting or transport._writeDisconnected
+        return not (transport.disconnecting or half_closed or transport._aborting or transport.TLS)
+
+    def _send_now(self, data: bytes) -> int:
+        try:
+            return int(self._send(data))
+        except OSError:  # full, or broken: then Twisted finds out with the same bytes and ends the connection
+            return 0
 
 
 @implementer(IPushProducer)

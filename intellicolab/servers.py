@@ -38,6 +38,8 @@ def run_daphne(host: str, port: int) -> None:
 
 
 def run_uvicorn(host: str, port: int) -> None:
+    from .uvicorn_server import Protocol
+
     options: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -46,7 +48,7 @@ def run_uvicorn(host: str, port: int) -> None:
         "access_log": False,
         "log_config": None,
         "http": "httptools",
-        "ws": "websockets-sansio",
+        "ws": Protocol,
         "ws_max_size": MAX_FRAME_BYTES,
         "ws_ping_interval": PING_SECONDS,
         "ws_per_message_deflate": False,  # a frame goes to everyone as the same bytes

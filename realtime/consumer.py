@@ -17,6 +17,7 @@ from django.db import Error as DatabaseFault
 from accounts import last_seen, sessions
 from accounts.devices import NOTE_SECONDS
 from accounts.sessions import SessionUnavailable
+from intellicolab.prepared import write_of
 from intellicolab.threads import run
 from ratelimit.gate import Outcome
 from ratelimit.matching import UNKNOWN_FRAME
@@ -57,7 +58,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self._unanswered = 0
         self._limits = limits_of(scope, None)
         self._used = time.monotonic()  # the opening of the socket is noted as a use
-        self.outlet = Outlet(send, hang_up=self._close_soon)
+        self.outlet = Outlet(send, self._close_soon, write_of(scope))
         self.scope, self.base_send = scope, send
         try:
             while True:
