@@ -121,6 +121,12 @@ def messages_before(room_id: int, before: int | None = None, limit: int = PAGE) 
     return frames.messages(reversed(rows))
 
 
+def messages_after(room_id: int, after: int, limit: int = PAGE) -> list[dict[str, Any]]:
+    """The `limit` messages above number `after`, oldest first: the way back from `messages_before`."""
+    rows = Message.objects.filter(room=room_id, number__gt=after).select_related("author").order_by("number")[:limit]
+    return frames.messages(rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """Messages changed after a version, by version. `upto` is the version a client has once it applied them."""
