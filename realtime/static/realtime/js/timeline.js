@@ -245,18 +245,25 @@ export class Timeline {
     return isLine && line.dataset.day === dayKey(new Date(row.dataset.time)) ? next : (isLine ? line : next);
   }
 
+  // By the lower end of the row that is seen first: its upper one moves when it gets or loses its name or day line. An
+  // edit puts another element in the row's place.
   #keepPlace(change) {
     const anchor = this.isAtBottom ? null : this.#firstVisible();
-    const top = anchor?.getBoundingClientRect().top;
+    const bottom = anchor?.getBoundingClientRect().bottom;
     change();
-    if (anchor?.isConnected) {
-      this.#scroller.scrollTop += anchor.getBoundingClientRect().top - top;
+    const there = anchor?.isConnected ? anchor : anchor && this.#byId(anchor.dataset.id);
+    if (there) {
+      this.#scroller.scrollTop += there.getBoundingClientRect().bottom - bottom;
     }
   }
 
+  #byId(id) {
+    return this.#list.querySelector(`.message[data-id="${CSS.escape(id)}"]`);
+  }
+
   #firstVisible() {
-    const rows = this.#list.children;
-    return rows[this.#firstVisibleOf(rows)] ?? null;
+    const rows = this.#rows();
+    return rows[this.#firstVisibleOf(rows)];
   }
 
   #firstVisibleOf(rows) {
