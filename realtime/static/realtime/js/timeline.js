@@ -86,7 +86,7 @@ export class Timeline {
   /** The number of the lowest stored message that is at least begun to be seen; 0 where there is none. */
   get newestInView() {
     const edge = this.#scroller.getBoundingClientRect().bottom;
-    const rows = this.#list.children;
+    const rows = this.#rows();
     const below = this.isAtBottom ? null : rows[indexFrom(rows, (box) => box.top >= edge)];
     return numberFrom(below ? below.previousElementSibling : this.#list.lastElementChild);
   }
@@ -144,7 +144,7 @@ export class Timeline {
     this.toBottom();
   }
 
-  /** Pending messages stand below all others, in the order they were written. */
+  /** Pending messages stand below all others and the newer edge, in the order they were written. */
   addPending(row) {
     this.#list.append(row);
     layOut([row]);
@@ -235,10 +235,10 @@ export class Timeline {
     return found;
   }
 
-  // Before the next message, but after the day line that belongs to the one before; after all: before what is pending.
+  // Before the next message, but after the day line that belongs to the one before; after all: above what is pending.
   #placeFor(row, next) {
     if (!next) {
-      return this.#rows().find((other) => !isStored(other)) ?? null;
+      return this.#newer;
     }
     const line = next.previousElementSibling;
     const isLine = line?.classList.contains("day");
