@@ -169,6 +169,12 @@ def messages_before(room_id: int, before: int | None = None, limit: int = PAGE) 
     return frames.messages(reversed(rows))
 
 
+def messages_after(room_id: int, after: int, limit: int = PAGE) -> list[dict[str, Any]]:
+    """The `limit` messages above number `after`, oldest first: the way back from `messages_before`."""
+    rows = Message.objects.filter(room=room_id, number__gt=after).select_related("author").order_by("number")[:limit]
+    return frames.messages(rows)
+
+
 def message_for(user_id: int, room_id: int, number: int) -> tuple[User, Message]:
     """A message of one of the person's rooms, and the person, for services. Raises ChatError no_room, no_message."""
     own = Membership.objects.filter(room=room_id, user=user_id, user__is_active=True).select_related("user").first()

@@ -155,8 +155,8 @@ def room_messages(request: HttpRequest, room_id: int) -> HttpResponse:
     if request.method == "POST":
         return _post_message(request, room_id)
     found = queries.entry_for(person(request), room_id)
-    page = queries.messages_before(room_id, _number(request))
-    return JsonResponse({"messages": page, "more": _has_more(page), "version": found.last_version})
+    page, more = _history(request, found)
+    return JsonResponse({"messages": page, "more": more, "version": found.last_version})
 
 
 @require_http_methods(["GET", "POST"])
@@ -219,13 +219,14 @@ def _post_message(request: HttpRequest, room_id: int) -> HttpResponse:
 
 def _room_page(request: HttpRequest, room_id: int, form: Form, status: int = 200) -> HttpResponse:
     found = queries.entry_for(person(request), room_id)
-    page = queries.messages_before(room_id, _number(request))
+    page = queries.messages_before(room_id, _number(request, "before"))
+    newest_shown = page[-1]["number"] if page else 0
     context = {
         "room": found,
         "lines": lines(page, timezone.get_current_timezone()),
-        "more": _has_more(page),
-        "is_newest": not page or page[-1]["number"] >= found.last_number,
-        "newest_shown": page[-1]["number"] if page else 0,
+        "more": _has_older(page),
+        "is_newest": newest_shown >= found.last_number,
+        "newest_shown": newest_shown,
         "form": form,
     }
     return render(request, "realtime/room.html", context, status=status)
@@ -255,15 +256,29 @@ def _try(form: Form, service: Callable[..., Any], *args: Any, **kwargs: Any) -> 
         return None
 
 
-def _number(request: HttpRequest) -> int | None:
-    """`?before=`: a message number, or nothing where it isn't one."""
-    return _whole(request.GET.get("before", ""))
+def _history(request: HttpRequest, found: queries.RoomEntry) -> tuple[list[dict[str, Any]], bool]:
+    """The page that `?before=` or `?after=` asks for (`before` where there are both, the newest without either), and
+    whether there is more beyond it.
+
+    The entry was read first: what is beyond its last number has a version beyond its last, and comes as a change.
+    """
+    before, after = _number(request, "before"), _number(request, "after")
+    if before is not None or after is None:
+        page = queries.messages_before(found.id, before)
+        return page, _has_older(page)
+    page = queries.messages_after(found.id, after)
+    return page, bool(page) and page[-1]["number"] < found.last_number
+
+
+def _number(request: HttpRequest, name: str) -> int | None:
+    """A message number in the address, or nothing where it isn't one."""
+    return _whole(request.GET.get(name, ""))
 
 
 def _whole(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
-def _has_more(page: list[dict[str, Any]]) -> bool:
+def _has_older(page: list[dict[str, Any]]) -> bool:
     """Numbers begin at 1 and have no gaps, so the first one tells without a query."""
     return bool(page) and page[0]["number"] > 1

@@ -72,10 +72,34 @@ def test_history_comes_as_json_with_the_version_it_was_made_from(browser_of, ali
     assert last["more"] is False
 
 
-@pytest.mark.parametrize("before", ["", "x", "-1", "1e9", "9" * 40, "²"])
-def test_a_before_that_is_no_number_means_the_newest(browser_of, alice, room, before):
+def test_history_goes_on_towards_the_newest(browser_of, alice, room):
+    post(room, alice, *(f"number {n}" for n in range(1, 61)))
+    address = f"/rooms/{room.pk}/messages"
+    page = browser_of(alice).get(f"{address}?after=5").json()
+    assert [message["number"] for message in page["messages"]] == list(range(6, 56))
+    assert (page["more"], page["version"]) == (True, 60)
+    last = browser_of(alice).get(f"{address}?after=10").json()
+    assert [message["number"] for message in last["messages"]] == list(range(11, 61))
+    assert last["more"] is False
+    assert browser_of(alice).get(f"{address}?after=60").json() == {"messages": [], "more": False, "version": 60}
+
+
+def test_before_goes_above_after(browser_of, alice, room):
+    post(room, alice, "one", "two", "three")
+    page = browser_of(alice).get(f"/rooms/{room.pk}/messages?before=2&after=2").json()
+    assert [message["number"] for message in page["messages"]] == [1]
+
+
+def test_a_page_before_the_first_message_is_not_the_newest(browser_of, alice, room):
     post(room, alice, "only")
-    page = browser_of(alice).get(f"/rooms/{room.pk}/messages", {"before": before}).json()
+    assert "To the newest messages" in browser_of(alice).get(f"/rooms/{room.pk}/?before=1").content.decode()
+
+
+@pytest.mark.parametrize("name", ["before", "after"])
+@pytest.mark.parametrize("value", ["", "x", "-1", "1e9", "9" * 40, "²"])
+def test_what_is_no_number_means_the_newest(browser_of, alice, room, name, value):
+    post(room, alice, "only")
+    page = browser_of(alice).get(f"/rooms/{room.pk}/messages", {name: value}).json()
     assert [message["number"] for message in page["messages"]] == [1]
 
 

@@ -167,6 +167,7 @@ def test_history_goes_back_page_by_page(alice, room):
     newest = queries.messages_before(room.pk, limit=50)
     older = queries.messages_before(room.pk, before=newest[0]["number"], limit=50)
     assert [row["number"] for row in older + newest] == list(range(21, 121))
+    assert queries.messages_after(room.pk, after=older[-1]["number"], limit=50) == newest
 
 
 def test_posting_a_batch_costs_the_same_queries_whatever_its_size(alice, room, django_assert_num_queries):

@@ -4,11 +4,9 @@ import { Composer } from "./composer.js";
 import { Feed } from "./feed.js";
 import { Header } from "./header.js";
 import { pendingRow, showState } from "./message.js";
-import { Older } from "./older.js";
+import { fetchPage, NEWER, OLDER, Pages } from "./pages.js";
 import { Reader } from "./reader.js";
 import { Timeline } from "./timeline.js";
-
-const PAGE_WITHIN = 15_000; // ms; then the page counts as failed and is asked for again
 
 /** Oneself, as an author of messages that the server has not sent back yet. */
 function me() {
@@ -27,15 +25,13 @@ export class Room {
   /** `section` is the page's room; `send(frame)` and `outbox` lead to the server. */
   constructor(section, { send, outbox, longest }) {
     this.id = Number(section.dataset.room);
-    this.address = section.dataset.older;
+    this.address = section.dataset.messages;
     this.outbox = outbox;
     this.header = new Header(section);
-    this.timeline = new Timeline(section, { onTrim: () => this.older.setMore(true), onView: () => this.reader.look() });
+    this.timeline = new Timeline(section, { onView: () => this.reader.look(), onNewest: () => this.#toNewest() });
     this.reader = new Reader(this.id, this.timeline, send);
-    this.older = new Older(section, {
-      first: () => this.timeline.first,
-      onPage: (page) => this.#prepend(page),
-    });
+    this.older = this.#pages(section, OLDER, () => this.timeline.first, (page) => this.#addOlder(page));
+    this.newer = this.#pages(section, NEWER, () => this.timeline.last, (page) => this.#addNewer(page));
     this.feed = new Feed(Number(section.dataset.version), {
       apply: (change) => this.#apply(change),
       resume: (version) => send({ type: "room.resume", room: this.id, version }),
@@ -45,16 +41,13 @@ export class Room {
     this.#compose(section, longest);
     outbox.of(this.id).forEach((item) => this.itemChanged(item));
     section.addEventListener("click", (event) => this.#act(event));
-    if ("partial" in section.dataset) {
-      section.querySelector(".newer").remove();
-      this.feed.reload(); // a link without JavaScript led into the past; from here scrolling leads there
-    }
     this.reader.look();
   }
 
   leave() {
     this.reader.stop();
     this.older.stop();
+    this.newer.stop();
     this.feed.stop();
   }
 
@@ -89,15 +82,18 @@ export class Room {
     } else if (row) {
       showState(row, item);
     } else {
-      this.timeline.append(pendingRow(item, me()));
-      this.timeline.toBottom();
+      this.timeline.addPending(pendingRow(item, me()));
     }
+  }
+
+  #pages(section, end, from, onPage) {
+    return new Pages(section, end, { from, onPage, still: (change) => this.timeline.still(change) });
   }
 
   #compose(section, longest) {
     const form = section.querySelector(".composer");
     if (form) {
-      this.composer = new Composer(form, this.id, { longest, onSend: (text) => this.outbox.add(this.id, text) });
+      this.composer = new Composer(form, this.id, { longest, onSend: (text) => this.#send(text) });
       this.composer.focus();
     }
   }
@@ -106,11 +102,20 @@ export class Room {
     this.#changes[change.type]?.(change);
   }
 
-  #show(message) {
-    const first = this.timeline.first;
-    if (first !== null && message.number < first && this.older.more) {
-      return; // above what is loaded: it comes with its page
+  // The message stands at the bottom at once, also while the newest ones are not loaded and can't be.
+  #send(text) {
+    this.outbox.add(this.id, text);
+    this.#toNewest();
+  }
+
+  #toNewest() {
+    this.timeline.toBottom();
+    if (this.timeline.isDetached) {
+      this.feed.reload();
     }
+  }
+
+  #show(message) {
     this.timeline.put(message);
     this.outbox.settle(message.id);
     const isNews = message.version > this.feed.version; // and not asked for once more after an older page
@@ -120,25 +125,32 @@ export class Room {
     }
   }
 
-  // A page is as old as its version: what changed since then, while its messages were not loaded, was dropped in #show.
-  #prepend(page) {
-    this.timeline.prepend(page.messages);
+  // A page is as old as its version: what changed since then, while its messages were not loaded, was dropped.
+  #addOlder(page) {
+    this.older.setMore(page.more); // first: rows that are let go as these come make it true again
+    this.timeline.addOlder(page.messages);
+    this.feed.added(page.version);
+  }
+
+  // The newest are there only when all that was dropped while this page was on its way is there, too.
+  #addNewer(page) {
+    this.timeline.addNewer(page.messages);
+    this.newer.setMore(page.more || !this.timeline.reachesNewest);
     this.feed.added(page.version);
   }
 
   async #newest() {
-    const options = { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(PAGE_WITHIN) };
     try {
-      const response = await fetch(this.address, options);
-      return response.ok ? await response.json() : null;
+      return await fetchPage(this.address);
     } catch {
-      return null; // no connection, no answer in time, or half of one
+      return null; // tried again by who asked
     }
   }
 
   #replace(page) {
-    this.timeline.replace(page.messages);
+    this.newer.setMore(false);
     this.older.setMore(page.more);
+    this.timeline.replace(page.messages);
     page.messages.forEach((message) => this.outbox.settle(message.id));
     this.outbox.of(this.id).forEach((item) => this.itemChanged(item)); // stored above this page: nothing more will come
   }

@@ -1,66 +1,99 @@
-// The messages of a room as a list in order of their numbers, whatever order they come in. It keeps the reader's place:
-// at the bottom it stays there, anywhere else nothing moves and a pill counts what is new.
-import { dayKey, dayWords } from "../../intellicolab/js/times.js";
+// The messages of a room as a list in order of their numbers, whatever order they come in. It holds a stretch of them, and
+// an edge that is shown says that there are more beyond that end. It keeps the reader's place: at the bottom it stays
+// there, anywhere else nothing moves and a pill counts what is new.
+import { dayKey } from "../../intellicolab/js/times.js";
+import { after, isRow, layOut, removeEmptyDays } from "./layout.js";
 import { adopt, messageRow } from "./message.js";
 
-const GROUP = 5 * 60_000; // ms; as in timeline.py
 const NEAR_BOTTOM = 60; // px
-const MOST_ROWS = 500; // while one stays at the bottom; older ones are loaded again when scrolled to
-const KEEP_ROWS = 400;
+const MOST_ROWS = 500; // stored messages in the page; beyond that those far from what is read are let go
+const KEEP_ROWS = 400; // when some are let go; the others are loaded again when scrolled to
 
 const number = (row) => Number(row.dataset.number);
-const isRow = (element) => element?.classList.contains("message");
 const isStored = (row) => row.dataset.number !== "";
+const isMine = (message) => String(message.author.id) === document.body.dataset.user;
 
-function neighbour(row, direction) {
-  let other = row[direction];
-  while (other && !isRow(other)) {
-    other = other[direction];
+// The number of the nearest stored message from here on upwards; 0 without any.
+function numberFrom(row) {
+  while (row && !(isRow(row) && isStored(row))) {
+    row = row.previousElementSibling;
   }
-  return other;
+  return row ? number(row) : 0;
 }
 
-const before = (row) => neighbour(row, "previousElementSibling");
-const after = (row) => neighbour(row, "nextElementSibling");
+// The index of the first element, from above, whose box is where it is looked for, as are those of all below; else their
+// count.
+function indexFrom(elements, isThere) {
+  let [low, high] = [0, elements.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isThere(elements[middle].getBoundingClientRect())) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
 
 export class Timeline {
   #list;
   #scroller;
+  #older; // the edges
+  #newer;
+  #newest; // the highest number heard of, loaded or not
   #queue = [];
   #scheduled = false;
   #unseen = 0;
 
-  /** `room` is the section of the page; `onTrim()` hears when old rows were let go, `onView()` when others are in view. */
-  constructor(room, { onTrim, onView }) {
+  /** `room` is the section of the page; `onView()` hears when other rows are in view, `onNewest()` is the way there. */
+  constructor(room, { onView, onNewest }) {
     this.#list = room.querySelector(".messages");
     this.#scroller = room.querySelector(".timeline");
+    this.#older = room.querySelector(".older");
+    this.#newer = room.querySelector(".newer");
+    this.#newest = Number(room.dataset.last);
     this.pill = room.querySelector(".pill");
-    this.onTrim = onTrim;
     this.onView = onView;
     this.#rows().forEach((row) => adopt(row));
-    this.#layOut(this.#rows());
+    layOut(this.#rows());
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    this.pill.addEventListener("click", () => this.toBottom());
+    this.#scroller.addEventListener("keydown", (event) => this.#pressed(event, onNewest));
+    this.pill.addEventListener("click", onNewest);
   }
 
+  /** The lowest number there is; null without any. */
   get first() {
     const row = this.#list.querySelector('.message:not([data-number=""])');
     return row ? number(row) : null;
   }
 
+  /** The highest number there is; 0 without any. */
+  get last() {
+    return numberFrom(this.#list.lastElementChild);
+  }
+
+  /** Whether what is loaded ends below the newest messages: these are not shown as they come. */
+  get isDetached() {
+    return !this.#newer.hidden;
+  }
+
+  /** Whether every message heard of is loaded, or above what is. */
+  get reachesNewest() {
+    return this.last >= this.#newest;
+  }
+
   /** The number of the lowest stored message that is at least begun to be seen; 0 where there is none. */
   get newestInView() {
     const edge = this.#scroller.getBoundingClientRect().bottom;
-    const below = this.isAtBottom ? null : this.#rowAt((box) => box.top >= edge);
-    let row = below ? below.previousElementSibling : this.#list.lastElementChild;
-    while (row && !(isRow(row) && isStored(row))) {
-      row = row.previousElementSibling;
-    }
-    return row ? number(row) : 0;
+    const rows = this.#rows();
+    const below = this.isAtBottom ? null : rows[indexFrom(rows, (box) => box.top >= edge)];
+    return numberFrom(below ? below.previousElementSibling : this.#list.lastElementChild);
   }
 
+  /** At the newest message; the lower end of a detached timeline is not. */
   get isAtBottom() {
-    return Math.abs(this.#scroller.scrollTop) < NEAR_BOTTOM;
+    return !this.isDetached && Math.abs(this.#scroller.scrollTop) < NEAR_BOTTOM;
   }
 
   toBottom() {
@@ -80,14 +113,27 @@ export class Timeline {
   }
 
   /** A page of older messages, oldest first, above what is there. */
-  prepend(messages) {
+  addOlder(messages) {
     const first = this.first ?? Infinity;
     const rows = messages.filter((message) => message.number < first).map(messageRow);
     this.#keepPlace(() => {
       const next = this.#rows()[0];
       this.#list.prepend(...rows);
-      this.#layOut([...rows, next]);
+      layOut([...rows, next]);
     });
+    this.#trim();
+  }
+
+  /** A page of newer messages, oldest first, below what is there. */
+  addNewer(messages) {
+    this.#keepPlace(() => messages.forEach((message) => this.#insert(message)));
+    this.#trim();
+  }
+
+  /** Make a change to the edges that moves no row. */
+  still(change) {
+    this.#keepPlace(change);
+    this.#scrolled();
   }
 
   /** Everything anew: more happened than was worth replaying. */
@@ -98,10 +144,10 @@ export class Timeline {
     this.toBottom();
   }
 
-  /** Pending messages stand below all others, in the order they were written. */
-  append(row) {
+  /** Pending messages stand below all others and the newer edge, in the order they were written. */
+  addPending(row) {
     this.#list.append(row);
-    this.#layOut([row]);
+    layOut([row]);
   }
 
   pending(id) {
@@ -111,9 +157,9 @@ export class Timeline {
   remove(row) {
     const next = after(row);
     row.remove();
-    this.#removeEmptyDays();
+    removeEmptyDays(this.#list);
     if (next) {
-      this.#layOut([next]);
+      layOut([next]);
     }
   }
 
@@ -128,20 +174,36 @@ export class Timeline {
     if (!messages.length) {
       return;
     }
-    const wasAtBottom = this.isAtBottom;
+    const isRead = this.isAtBottom;
     let added = 0;
-    this.#keepPlace(() => messages.forEach((message) => (added += this.#insert(message) ? 1 : 0)));
-    if (wasAtBottom) {
-      this.#trim();
-    } else {
+    this.#keepPlace(() => messages.forEach((message) => (added += this.#show(message) ? 1 : 0)));
+    this.#trim();
+    if (!isRead) {
       this.#unseen += added;
       this.#showPill();
     }
     this.onView();
   }
 
-  // Whether a message was added that is not one's own.
+  // Whether a message was added, here or beyond what is loaded, that is not one's own. What is outside comes with its page.
+  #show(message) {
+    const isNews = message.number > this.#newest;
+    if (this.#isOutside(message.number)) {
+      this.#newest = Math.max(this.#newest, message.number);
+      this.pending(message.id)?.remove();
+      return isNews && !isMine(message);
+    }
+    return this.#insert(message) && !isMine(message);
+  }
+
+  #isOutside(wanted) {
+    const isAbove = !this.#older.hidden && wanted < (this.first ?? 0);
+    return isAbove || (this.isDetached && wanted > this.last);
+  }
+
+  // Whether it was not there yet.
   #insert(message) {
+    this.#newest = Math.max(this.#newest, message.number);
     const row = messageRow(message);
     const next = this.#rowFrom(message.number);
     const there = next && number(next) === message.number ? next : null;
@@ -149,13 +211,13 @@ export class Timeline {
     if (there) {
       if (Number(there.dataset.version) < message.version) {
         there.replaceWith(row);
-        this.#layOut([row, after(row)]);
+        layOut([row, after(row)]);
       }
       return false;
     }
     this.#list.insertBefore(row, this.#placeFor(row, next));
-    this.#layOut([row, after(row)]);
-    return String(message.author.id) !== document.body.dataset.user;
+    layOut([row, after(row)]);
+    return true;
   }
 
   // The first stored row whose number is not below; looked for from the end, where nearly all messages go.
@@ -173,105 +235,69 @@ export class Timeline {
     return found;
   }
 
-  // Before the next message, but after the day line that belongs to the one before; after all: before what is pending.
+  // Before the next message, but after the day line that belongs to the one before; after all: above what is pending.
   #placeFor(row, next) {
     if (!next) {
-      return this.#rows().find((other) => !isStored(other)) ?? null;
+      return this.#newer;
     }
     const line = next.previousElementSibling;
     const isLine = line?.classList.contains("day");
     return isLine && line.dataset.day === dayKey(new Date(row.dataset.time)) ? next : (isLine ? line : next);
   }
 
-  #layOut(rows) {
-    for (const row of rows) {
-      if (isRow(row)) {
-        this.#layOutOne(row);
-      }
-    }
-  }
-
-  #layOutOne(row) {
-    const previous = before(row);
-    const date = new Date(row.dataset.time);
-    const newDay = !previous || dayKey(new Date(previous.dataset.time)) !== dayKey(date);
-    this.#dayLine(row, newDay ? date : null);
-    row.classList.toggle("head", newDay || !this.#continues(previous, row, date));
-  }
-
-  #continues(previous, row, date) {
-    const gap = date - new Date(previous.dataset.time);
-    const samePerson = previous.dataset.author === row.dataset.author;
-    const text = !previous.classList.contains("kind-action") && !row.classList.contains("kind-action");
-    return samePerson && text && gap >= 0 && gap <= GROUP;
-  }
-
-  #dayLine(row, date) {
-    const line = row.previousElementSibling;
-    const has = line?.classList.contains("day");
-    if (!date) {
-      if (has) {
-        line.remove();
-      }
-      return;
-    }
-    const day = has ? line : document.createElement("li");
-    day.className = "day";
-    day.dataset.day = dayKey(date);
-    const words = document.createElement("span");
-    words.textContent = dayWords(date);
-    day.replaceChildren(words);
-    if (!has) {
-      row.before(day);
-    }
-  }
-
-  #removeEmptyDays() {
-    for (const line of this.#list.querySelectorAll(".day")) {
-      if (!isRow(line.nextElementSibling)) {
-        line.remove();
-      }
-    }
-  }
-
+  // By the lower end of the row that is seen first: its upper one moves when it gets or loses its name or day line. An
+  // edit puts another element in the row's place.
   #keepPlace(change) {
     const anchor = this.isAtBottom ? null : this.#firstVisible();
-    const top = anchor?.getBoundingClientRect().top;
+    const bottom = anchor?.getBoundingClientRect().bottom;
     change();
-    if (anchor?.isConnected) {
-      this.#scroller.scrollTop += anchor.getBoundingClientRect().top - top;
+    const there = anchor?.isConnected ? anchor : anchor && this.#byId(anchor.dataset.id);
+    if (there) {
+      this.#scroller.scrollTop += there.getBoundingClientRect().bottom - bottom;
     }
+  }
+
+  #byId(id) {
+    return this.#list.querySelector(`.message[data-id="${CSS.escape(id)}"]`);
   }
 
   #firstVisible() {
-    const edge = this.#scroller.getBoundingClientRect().top;
-    return this.#rowAt((box) => box.bottom > edge);
-  }
-
-  // The first row, from above, whose box is where it is looked for, as are all below it; else the last row.
-  #rowAt(isThere) {
-    const rows = this.#list.children;
-    let [low, high] = [0, rows.length - 1];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (isThere(rows[middle].getBoundingClientRect())) {
-        high = middle;
-      } else {
-        low = middle + 1;
-      }
-    }
-    return rows[low] ?? null;
-  }
-
-  #trim() {
     const rows = this.#rows();
+    return rows[this.#firstVisibleOf(rows)];
+  }
+
+  #firstVisibleOf(rows) {
+    const edge = this.#scroller.getBoundingClientRect().top;
+    return indexFrom(rows, (box) => box.bottom > edge);
+  }
+
+  // Rows around the reader are kept, on both sides as many. So what is let go is pages away from the view, whichever way
+  // one scrolls, and not loaded again at once.
+  #trim() {
+    const rows = this.#rows().filter(isStored);
     if (rows.length <= MOST_ROWS) {
       return;
     }
-    rows.slice(0, rows.length - KEEP_ROWS).forEach((row) => row.remove());
-    this.#removeEmptyDays();
-    this.#layOut([this.#rows()[0]]);
-    this.onTrim();
+    const spare = rows.length - KEEP_ROWS;
+    const above = this.#firstVisibleOf(rows) - KEEP_ROWS / 2;
+    const start = this.isAtBottom ? spare : Math.min(Math.max(above, 0), spare);
+    this.#keepPlace(() => {
+      this.#letGo(rows.slice(0, start), this.#older);
+      this.#letGo(rows.slice(start + KEEP_ROWS), this.#newer);
+      removeEmptyDays(this.#list);
+      layOut([rows[start], after(rows[start + KEEP_ROWS - 1])]);
+    });
+  }
+
+  #letGo(rows, edge) {
+    if (!rows.length) {
+      return;
+    }
+    edge.hidden = false;
+    if (rows.some((row) => row.contains(document.activeElement))) {
+      this.#scroller.focus({ preventScroll: true }); // or keys would scroll nothing any more
+    }
+    rows.forEach((row) => row.remove());
   }
 
   #scrolled() {
@@ -282,8 +308,16 @@ export class Timeline {
     this.onView();
   }
 
+  // End leads to the end of the room, not to that of what is loaded.
+  #pressed(event, onNewest) {
+    if (event.key === "End" && this.isDetached) {
+      event.preventDefault();
+      onNewest();
+    }
+  }
+
   #showPill() {
-    const far = Math.abs(this.#scroller.scrollTop) > this.#scroller.clientHeight;
+    const far = this.isDetached || Math.abs(this.#scroller.scrollTop) > this.#scroller.clientHeight;
     this.pill.hidden = this.isAtBottom || !(this.#unseen || far);
     this.pill.classList.toggle("plain", !this.#unseen);
     const words = this.#unseen ? `${this.#unseen} new ${this.#unseen === 1 ? "message" : "messages"}` : "";
