@@ -22,11 +22,11 @@ from intellicolab.threads import run
 from ratelimit.gate import Outcome
 from ratelimit.matching import UNKNOWN_FRAME
 
-from . import changes, frames, queries, services
+from . import changes, frames, presence, queries, services, typists
 from .authentication import is_same_origin, limits_of, note_use, visitor_of
 from .committer import committer
 from .errors import CODES, FLOOD, LIMITED, SIGNED_OUT, TRY_LATER, ChatError
-from .frames import BadFrame, ClientFrame, Delete, Edit, Join, MarkUnread, Ping, Read, Resume, Send
+from .frames import AskPresence, BadFrame, ClientFrame, Delete, Edit, Join, MarkUnread, Ping, Read, Resume, Send, Typing
 from .hub import Hub
 from .models import Message
 from .outlet import Outlet
@@ -114,7 +114,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             return
         await Hub.here().keep_only(self.outlet, versions)  # and who left a room in between hears no more of it
         Hub.here().began(versions)
-        self.user_id = user.pk
+        self.user_id, self._name = user.pk, user.display_name
         self.outlet.release(frames.hello(user.pk, versions, reads, settings.MESSAGE_MAX_LENGTH))
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
@@ -169,8 +169,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 await run(services.mark_read, user_id, frame.room, frame.number, frame.epoch)
             case MarkUnread():
                 await run(services.mark_unread, user_id, frame.room, frame.number)
+            case Typing():
+                if await Hub.here().is_small(self.outlet, frame.room):
+                    typists.tell(frame.room, user_id, self._name)
+            case AskPresence():
+                await self._tell_presence(user_id, frame)
             case Ping():
-                self.outlet.push(frames.PONG)
+                self.outlet.push(frames.pong(Hub.here().spread))
 
     async def _send_message(self, user_id: int, frame: Send) -> None:
         """Messages that wait here are asked about together, and handed on in their order."""
@@ -247,6 +252,15 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.outlet.push(frames.reset(frame.room))
         else:
             self.outlet.push(frames.changes(frame.room, found.changes, found.upto, found.more))
+
+    async def _tell_presence(self, user_id: int, frame: AskPresence) -> None:
+        if frame.room is None:
+            self.outlet.push(frames.here(await run(presence.around, user_id)))
+            return
+        if not await run(queries.is_member, user_id, frame.room):
+            raise ChatError("no_room")
+        found = await run(presence.inside, frame.room)
+        self.outlet.push(frames.here_in(frame.room, found.people, found.count))
 
     async def _is_admitted(self, kind: str, frame_id: str | None = None) -> bool:
         """Whether the limits admit a frame of that type; if not, its sender is told when they will."""

@@ -286,4 +286,6 @@ def here_in(room: int, people: Iterable[int], count: int) -> str:
     return encode({"type": "presence", "room": room, "here": sorted(people), "count": count})
 
 
-PONG = encode({"type": "pong"})
+def pong(spread: float) -> str:
+    """`spread` is in how many seconds this server's clients had better come back, should it lose them all."""
+    return encode({"type": "pong", "spread": spread})

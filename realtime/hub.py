@@ -24,16 +24,18 @@ from accounts.sessions import SessionUnavailable
 from intellicolab.prepared import encode_all
 from intellicolab.threads import run
 
-from . import changes, frames, queries
+from . import changes, frames, presence, queries
 from .errors import SIGNED_OUT
 from .figures import figures
 from .outlet import Outlet
+from .presence import Presence
 from .publisher import person_topic, room_topic
 
 logger = logging.getLogger("realtime")
 
 HOLD_SECONDS = 0.1  # how long an early batch may wait for the one before it: two publishers racing take microseconds
 HEAL_SECONDS = 2.0
+RETURNS_A_SECOND = 500  # sockets; a process can open some 300 to 1,000 a second and do nothing else
 LOOK_SECONDS = 4.0  # between two looks at the sessions of all sockets here; news of an end comes sooner
 
 
@@ -47,6 +49,7 @@ class Topic:
     version: int | None = None
     outlets: set[Outlet] = field(default_factory=set)
     early: dict[int, dict[str, Any]] = field(default_factory=dict)
+    people: int | None = None  # how many are in the room, as soon as somebody needed to know
     subscribed: bool = False
     healing: asyncio.TimerHandle | None = None
 
@@ -72,6 +75,7 @@ class Hub:
         self._heard: dict[Outlet, set[str]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
+        self._presence = Presence()
 
     @classmethod
     def here(cls) -> "Hub":
@@ -86,7 +90,9 @@ class Hub:
         """Let a person's socket hear their own news and these rooms; what comes from now on reaches it."""
         self._start()
         person = self._add(outlet, Topic(person_topic(user_id), person_id=user_id))
-        await self._subscribe_all([person, *self._add_rooms(outlet, room_ids)])
+        self._presence.opened(user_id)
+        everybody = self._add(outlet, Topic(presence.TOPIC))
+        await self._subscribe_all([person, everybody, *self._add_rooms(outlet, room_ids)])
 
     async def follow(self, outlet: Outlet, room_ids: Iterable[int]) -> None:
         """Let a socket hear these rooms, too."""
@@ -107,6 +113,17 @@ class Hub:
                 topic.version = version
                 self._release_early(topic)
 
+    async def is_small(self, outlet: Outlet, room_id: int) -> bool:
+        """Whether that is a room that the socket hears, and not a large one. Raises DatabaseError."""
+        name = room_topic(room_id)
+        if name not in self._heard.get(outlet, ()):
+            return False
+        topic = self._topics[name]
+        if topic.people is None:
+            found = await run(queries.states, [room_id])
+            topic.people = found[room_id].people if room_id in found else None
+        return topic.people is not None and topic.people < presence.LARGE_ROOM
+
     async def leave(self, outlet: Outlet, name: str) -> None:
         self._heard.get(outlet, set()).discard(name)
         for topic in self._forget(outlet, [name]):
@@ -117,13 +134,22 @@ class Hub:
 
         It waits for nothing, so no cancellation can leave a dead socket behind.
         """
-        for topic in self._forget(outlet, self._heard.pop(outlet, set())):
+        names = self._heard.pop(outlet, set())
+        for person in (self._topics[name] for name in names if name in self._topics):
+            if person.person_id is not None:
+                self._presence.closed(person.person_id)
+        for topic in self._forget(outlet, names):
             self._in_background(self._unsubscribe(topic))
 
     @property
     def sockets(self) -> int:
         """How many are open here."""
         return len(self._heard)
+
+    @property
+    def spread(self) -> float:
+        """Seconds over which the sockets here had better come back, if they were all lost together."""
+        return round(self.sockets / RETURNS_A_SECOND, 1)
 
     @property
     def rooms(self) -> int:
@@ -171,7 +197,7 @@ class Hub:
 
     def _start(self) -> None:
         if not self._tasks:
-            always = (self._receive(), self._heal_always(), self._look_always())
+            always = (self._receive(), self._heal_always(), self._look_always(), self._presence.keep())
             self._tasks = [asyncio.create_task(work) for work in always]
 
     # --- From the channel layer ------------------------------------------------------------------------------------
@@ -208,8 +234,12 @@ class Hub:
         topic = self._topics.get(batch["topic"])
         if topic is None:
             return
-        if topic.room_id is None:
+        if topic.person_id is not None:
             self._tell(topic, batch)
+        elif topic.room_id is None:
+            self._tell_presence(topic, batch)
+        elif not batch["first"]:
+            topic.push(batch["frames"])  # of the moment, such as typing: it has no version
         elif topic.version is None or batch["first"] > topic.version + 1:
             self._hold(topic, batch)
         else:
@@ -223,6 +253,18 @@ class Hub:
         if batch["left"]:
             for outlet in list(person.outlets):
                 self._in_background(self.leave(outlet, room_topic(batch["left"])))
+
+    def _tell_presence(self, everybody: Topic, batch: dict[str, Any]) -> None:
+        """One frame for each socket that shares a room with any of those who came and went."""
+        for text in batch["frames"]:
+            news = presence.read_news(text)
+            for outlet in self._in_any([*news.came, *news.went]):
+                rooms = self._rooms_heard(outlet)
+                outlet.push(frames.presence(_of_rooms(news.came, rooms), _of_rooms(news.went, rooms)))
+
+    def _in_any(self, room_ids: Iterable[int]) -> set[Outlet]:
+        topics = (self._topics.get(room_topic(room_id)) for room_id in room_ids)
+        return {outlet for topic in topics if topic is not None for outlet in topic.outlets}
 
     def _hang_up(self, person: Topic, ended: Container[str], code: int) -> None:
         for outlet in person.outlets:
@@ -302,9 +344,11 @@ class Hub:
         rooms = {topic.room_id: topic for topic in self._topics.values() if topic.room_id is not None}
         if not rooms:
             return
-        versions = await run(queries.versions, list(rooms))
-        for room_id, topic in rooms.items():
-            if topic.version is not None and versions.get(room_id, 0) > topic.version and topic.healing is None:
+        states = await run(queries.states, list(rooms))
+        for room_id in rooms.keys() & states.keys():
+            topic, state = rooms[room_id], states[room_id]
+            topic.people = state.people
+            if topic.version is not None and state.version > topic.version and topic.healing is None:
                 await self._heal(topic)
 
     async def _heal_people(self) -> None:
@@ -329,7 +373,7 @@ class Hub:
         missed = allowed - self._rooms_heard(outlet)
         if missed and outlet in self._heard:
             await self.follow(outlet, missed)
-            self.began(await run(queries.versions, list(missed)))
+            self.began({room_id: state.version for room_id, state in (await run(queries.states, missed)).items()})
             for room_id in missed:
                 outlet.push(frames.added(room_id))
 
@@ -359,3 +403,7 @@ class Hub:
         gone = await run(sessions.missing, opened)
         for person in people:
             self._hang_up(person, gone, SIGNED_OUT)
+
+
+def _of_rooms(people: presence.Rooms, rooms: set[int]) -> set[int]:
+    return {user_id for room_id in people.keys() & rooms for user_id in people[room_id]}

@@ -97,14 +97,15 @@ class Presence:
             return
         came, went = await self._tell(here, gone)
         self._sweep = now + SWEEP_SECONDS
-        self._due.update((user_id, now + random.uniform(*RENEW_SECONDS)) for user_id in here if user_id in self._due)
+        for user_id in self._due.keys() & set(here):
+            self._due[user_id] = now + random.uniform(*RENEW_SECONDS)  # noqa: S311  jitter, not a secret
         for user_id in gone:
             self._forget(user_id)
         if came or went:
             await run(publish, came, went)
 
     async def _tell(self, here: Sequence[int], gone: Sequence[int]) -> list[list[int]]:
-        arguments: list[Argument] = [self._process, keys.PRESENCE_TTL * 1000, len(here), *here, *gone]
+        arguments: list[Argument] = [self._process, int(keys.PRESENCE_TTL * 1000), len(here), *here, *gone]
         answer = await _beat.call_async(async_client(Role.STATE), _KEYS, arguments)
         return [[int(user_id) for user_id in part] for part in answer]
 
@@ -156,7 +157,7 @@ def among(user_ids: Sequence[int]) -> list[int]:
         return []
     state = client(Role.STATE)
     try:
-        seconds, micros = state.time()  # type: ignore[misc]
+        seconds, micros = state.time()
         scores: Any = state.zmscore(_KEYS[0], [str(user_id) for user_id in user_ids])
     except (RedisError, OSError):
         return []
@@ -180,5 +181,3 @@ _in_room: Cached[Here] = Cached("room-presence", "{room_id}", _load, ttl=ASKED_T
 def inside(room_id: int) -> Here:
     """Who is here of a room of any size, as of some seconds ago. Blocks."""
     return _in_room.get(room_id) or Here((), 0)
-
-

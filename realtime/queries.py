@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 
@@ -133,13 +133,25 @@ def standing_of(user_id: int) -> tuple[dict[int, int], dict[int, Position]]:
     return versions, reads
 
 
-def versions(room_ids: Iterable[int]) -> dict[int, int]:
-    return dict(Room.objects.filter(pk__in=list(room_ids)).values_list("pk", "last_version"))
+def own_message(user: User, room_id: int, number: int) -> Message:
+    """A message that the person wrote, in a room of theirs. Raises ChatError no_message, also where it is another's."""
+    own = Message.objects.filter(room=room_id, number=number, author=user, deleted_at=None)
+    found = own.filter(room__memberships__user=user).first()
+    if found is None:
+        raise ChatError("no_message")
+    return found
 
 
-def sizes(room_ids: Iterable[int]) -> dict[int, int]:
-    """{room id: how many people are in it}."""
-    return dict(Room.objects.filter(pk__in=list(room_ids)).values_list("pk", "people"))
+class State(NamedTuple):
+    """The last version of a room, and how many people are in it."""
+
+    version: int
+    people: int
+
+
+def states(room_ids: Iterable[int]) -> dict[int, State]:
+    rows = Room.objects.filter(pk__in=list(room_ids)).values_list("pk", "last_version", "people")
+    return {room_id: State(version, people) for room_id, version, people in rows}
 
 
 def joined_among(user: User, room_ids: Iterable[int]) -> set[int]:

@@ -9,6 +9,7 @@ urlpatterns = [
     path("rooms/new/", views.room_new, name="room_new"),
     path("rooms/<int:room_id>/", views.room, name="room"),
     path("rooms/<int:room_id>/messages", views.room_messages, name="room_messages"),
+    path("rooms/<int:room_id>/messages/<int:number>", views.room_message, name="room_message"),
     path("rooms/<int:room_id>/read", views.room_read, name="room_read"),
     path("rooms/<int:room_id>/settings/", views.room_settings, name="room_settings"),
     path("rooms/<int:room_id>/join", views.room_join, name="room_join"),

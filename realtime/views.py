@@ -29,6 +29,7 @@ View = Callable[..., HttpResponse]
 PEOPLE_PAGE = 100
 STATUS = {
     "no_room": 404,
+    "no_message": 404,
     "archived": 409,
     "last_owner": 409,
     "name_taken": 409,
@@ -157,6 +158,14 @@ def room_messages(request: HttpRequest, room_id: int) -> HttpResponse:
     found = queries.entry_for(person(request), room_id)
     page, more = _history(request, found)
     return JsonResponse({"messages": page, "more": more, "version": found.last_version})
+
+
+@require_GET
+@chat_page
+def room_message(request: HttpRequest, room_id: int, number: int) -> HttpResponse:
+    """What the author of a message typed, as JSON, for editing it."""
+    message = queries.own_message(person(request), room_id, number)
+    return JsonResponse({"text": message.text, "version": message.version})
 
 
 @require_http_methods(["GET", "POST"])

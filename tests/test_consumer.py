@@ -1,20 +1,15 @@
-"""The socket as a client sees it, over the real channel layer and database; every example of docs/protocol.md."""
+"""The socket as a client sees it, over the real channel layer and database."""
 
 import asyncio
-import json
-import re
-from pathlib import Path
 
 import pytest
 
 from intellicolab import threads
-from realtime import consumer, errors, frames, services
+from realtime import consumer, errors, services
 from realtime.models import Message, Room
 from realtime.services import NewMessage
 
 from .sockets import HOST, WAIT
-
-PROTOCOL = (Path(__file__).resolve().parent.parent / "docs" / "protocol.md").read_text()
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -266,58 +261,3 @@ async def test_the_hub_subscribes_once_a_room_and_leaves_with_the_last_socket(pe
         assert topic in hub._topics
         await socket.disconnect()
     assert hub._topics == {}
-
-
-# --- The documentation ---------------------------------------------------------------------------------------------
-
-
-def examples(side):
-    return [json.loads(text) for text in re.findall(rf"```json {side}\n(.*?)```", PROTOCOL, re.S)]
-
-
-def test_every_client_frame_is_documented_by_an_example_that_parses():
-    kinds = {kind.__struct_config__.tag for kind in frames.ClientFrame.__args__}
-    assert {frame["type"] for frame in examples("client")} == kinds
-    for frame in examples("client"):
-        frames.parse(json.dumps(frame))
-
-
-def test_every_server_frame_is_documented_with_the_fields_it_has():
-    built = [
-        frames.hello(3, {1: 41, 2: 7}, 8000),
-        frames.ack("0b9c7d0e-1", 1, 40, 42),
-        frames.changes(1, [], 42, False),
-        frames.reset(1),
-        frames.joined(2, 7),
-        frames.added(5),
-        frames.removed(5),
-        frames.error("not_member", "You are not in this room. Join it to write here.", "0b9c7d0e-1"),
-        frames.PONG,
-    ]
-    documented = examples("server")
-    for frame in built:
-        assert json.loads(frame) in documented
-    assert {frame["type"] for frame in documented} == {json.loads(frame)["type"] for frame in built} | {"message.new"}
-
-
-def test_the_example_of_a_message_is_what_is_sent(alice):
-    row = Message(room_id=1, number=40, version=42, author=alice, client_id="0b9c7d0e-1", html="")
-    shown = frames.message(row, frames.author(alice))
-    example = next(frame for frame in examples("server") if frame["type"] == "message.new")
-    assert set(shown) == set(example) - {"type"}
-    assert set(shown["author"]) == set(example["author"])
-
-
-def test_every_error_code_of_a_frame_is_documented():
-    table = PROTOCOL.partition("### Error codes")[2].partition("### Close codes")[0]
-    documented = set(re.findall(r"`([a-z_]+)`", table)) - {"id", "detail", "retry_after"}
-    assert documented == {
-        "bad_json", "binary", "too_large", "unknown_type", "bad_field", "empty", "too_long", "unrenderable", "no_room",
-        "not_member", "archived", "inactive", "busy", "unavailable", "limited",
-    }  # fmt: skip
-
-
-def test_every_close_code_is_documented():
-    table = PROTOCOL.partition("### Close codes")[2]
-    for code in (errors.SIGNED_OUT, errors.RENEWED, errors.FLOOD, errors.LIMITED, errors.TOO_SLOW, errors.TRY_LATER):
-        assert f"| {code} |" in table

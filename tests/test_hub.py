@@ -166,17 +166,17 @@ async def test_a_batch_of_another_shape_does_not_end_the_delivery(hub, room, unh
 
 async def test_a_database_that_fails_once_does_not_end_the_healing(hub, room, monkeypatch, caplog):
     listener = await follow(hub, room, 4)
-    versions, failures = (
-        queries.versions,
+    states, failures = (
+        queries.states,
         [InterfaceError("connection already closed"), RuntimeError("a fault of ours")],
     )
 
     def fail_twice(room_ids):
         if failures:
             raise failures.pop(0)
-        return versions(room_ids)
+        return states(room_ids)
 
-    monkeypatch.setattr(queries, "versions", fail_twice)
+    monkeypatch.setattr(queries, "states", fail_twice)
     await listener.expect([5, 6], seconds=4 * HEAL_SECONDS)
     assert caplog.text.count("can't be compared with the database") == 2
 

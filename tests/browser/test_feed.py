@@ -29,8 +29,8 @@ def number_of(room: str) -> int:
 def message(room: int, number: int) -> dict:
     zoe = {"id": 99, "name": "Zoe", "initials": "Z", "tint": 1, "avatar": ""}
     return {
-        "type": "message.new", "room": room, "number": number, "version": number, "id": f"m{number}", "author": zoe, "kind": "text",
-        "html": f"<p>{number}</p>", "time": f"2026-11-23T01:{number // 60 % 60:02}:{number % 60:02}.000Z",
+        "type": "message.new", "room": room, "number": number, "version": number, "id": f"m{number}", "author": zoe,
+        "kind": "text", "html": f"<p>{number}</p>", "time": f"2026-11-23T01:{number // 60 % 60:02}:{number % 60:02}.000Z",
     }  # fmt: skip
 
 
