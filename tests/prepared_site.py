@@ -61,6 +61,12 @@ class Talk:
         self.said.append(number)
         await self.mixed(number + 1, more)
 
+    async def flood(self, frames):
+        """Numbered plain frames; Daphne's `send` never waits."""
+        for number in range(frames):
+            await self.plain(text_of(number))
+        self.said.append("flooded")
+
     async def close(self):
         with suppress(OSError):  # uvicorn's, when the client is gone before the close frame could go
             await self.send({"type": "websocket.close", "code": 4000})

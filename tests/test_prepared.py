@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect, unix_connect
 
 from intellicolab.prepared import CLOSE_SECONDS, Proof, encode, encode_all, write_of
+from realtime.errors import TOO_SLOW
 
 from .prepared_site import text_of
 from .site import ROOT, free_port
@@ -246,17 +247,33 @@ def test_a_client_that_reads_on_gets_the_close_frame_behind_what_waited(place):
 # --- Where they don't belong ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
-def test_behind_tls_they_are_not_offered_and_the_session_works(kind, tmp_path):
+@pytest.fixture
+def trust(tmp_path):
+    """A server's certificate and key in `tmp_path`, and a client's context that believes it."""
     authority = Authority(tmp_path, "authority")
     authority.certify("server")
-    trust = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
-    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT  # which wants more than a throw-away authority has
+    context = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # which wants more than a throw-away authority has
+    return context
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+def test_behind_tls_they_are_not_offered_and_the_session_works(kind, tmp_path, trust):
     with served(kind, tmp_path, papers=tmp_path) as place:
         with place.open("tls", ssl=trust) as client:
             assert ask(client, do="offered") is False
             assert ask(client, do="results", name="tls") == ["not offered"]
         assert place.log.read_text().count("slower way") == 0  # as it should be: nothing to warn of
+
+
+def test_a_slow_reader_behind_tls_is_bounded_and_told_to_resume(tmp_path, trust):
+    """Nobody looks at what plain sends leave there, so Daphne's protocol does."""
+    with served("daphne", tmp_path, papers=tmp_path) as place, raw(place, "slow", trust) as client:
+        say(client, {"do": "flood", "frames": 20_000})
+        *frames, code = frames_of(client)
+        assert code == TOO_SLOW
+        assert 1000 < len(frames) < 20_000
+        assert frames == [text_of(n).encode() for n in range(len(frames))]
 
 
 CHANGES = {
@@ -290,16 +307,19 @@ def test_versions_within_the_proven_ones_are_no_reason_to_doubt(caplog):
     assert Proof("uvicorn", uvicorn=f"{major}.{minor}").holds
     assert not caplog.records
     assert not Proof("uvicorn", uvicorn=f"{major}.{minor[0]}9").holds
-    assert len(caplog.records) == 1
+    assert not Proof("uvicorn", nothing_of_this_name="1").holds
+    assert len(caplog.records) == 2
 
 
 # --- A client that reads when the test says so ---------------------------------------------------------------------
 
 
-def raw(place, name):
+def raw(place, name, trust=None):
     """A socket with its handshake done; nothing reads ahead."""
     client = socket.create_connection(("127.0.0.1", place.port), timeout=WAIT)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    if trust is not None:
+        client = trust.wrap_socket(client, server_hostname="127.0.0.1")
     lines = [
         f"GET /?{name} HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade",
         "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "",
