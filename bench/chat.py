@@ -121,6 +121,6 @@ def rows_of(kind: str, found: dict[str, float]) -> list[Row]:
     ours, theirs = found[f"{kind}, IntelliColab"], found[f"{kind}, Channels tutorial"]
     peers = {"Channels tutorial, nothing stored": theirs}
     return [
-        Row(f"{kind}: deliveries, plain send", ours, "deliveries/s", peers=peers, conditions=CONDITIONS),
+        Row(f"{kind}: deliveries", ours, "deliveries/s", peers=peers, conditions=CONDITIONS),
         at_least(f"{kind}: deliveries, against the tutorial", ours / theirs, "times", BARS[kind], {}, CONDITIONS),
     ]

@@ -9,7 +9,7 @@ Everywhere else, plain `send` does the work.
 import logging
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 logger = logging.getLogger("intellicolab")
@@ -66,8 +66,9 @@ class Proof:
         self._server = server
         self.holds = True
         for package, proven in versions.items():
-            if not f"{version(package)}.".startswith(f"{proven}."):
-                self.doubt(f"{package} is {version(package)}, and {proven} was proven")
+            found = _installed(package)
+            if not f"{found}.".startswith(f"{proven}."):
+                self.doubt(f"{package} is {found}, and {proven} was proven")
 
     def covers(self, thing: object, kinds: Mapping[str, type]) -> bool:
         """Whether the thing still has these attributes, each of its kind."""
@@ -83,6 +84,13 @@ class Proof:
                 self._server,
                 why,
             )
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # its modules may be there, as some systems pack them
+        return "of an unknown version"
 
 
 def changed(thing: object, kinds: Mapping[str, type]) -> str:

@@ -23,6 +23,7 @@ from ratelimit.gate import Outcome
 from ratelimit.matching import UNKNOWN_FRAME
 
 from . import changes, frames, presence, queries, services, typists
+from .answers import Answers
 from .authentication import is_same_origin, limits_of, note_use, visitor_of
 from .committer import committer
 from .errors import CODES, FLOOD, LIMITED, SIGNED_OUT, TRY_LATER, ChatError
@@ -197,7 +198,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self._refuse(outcome, frame.id)
             return
         future = committer.submit(NewMessage(frame.room, user_id, frame.id, frame.text))
-        asyncio.wrap_future(future).add_done_callback(partial(self._answer, frame.id))
+        Answers.here().expect(future, partial(self._answer, frame.id))
 
     async def _change_message(self, user_id: int, frame: Edit | Delete) -> None:
         """Seldom enough to go by itself, in a worker thread. The answer carries the frame's id, as a message's does."""
@@ -218,7 +219,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self._used = now
             self._noting = asyncio.ensure_future(run(note_use, self.scope, user_id, self.outlet.session))
 
-    def _answer(self, frame_id: str, done: "Future[Posted] | asyncio.Future[Posted]") -> None:
+    def _answer(self, frame_id: str, done: "Future[Posted]") -> None:
         self._unanswered -= 1
         if done.cancelled():
             return

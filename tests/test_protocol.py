@@ -95,6 +95,8 @@ async def test_every_example_is_sent_and_all_that_comes_back_is_documented(
     await threads.run(services.update_room, alice, room, "Tea", "What to drink")
     await threads.run(services.join_room, alice, other)
     await sender.until("room.added")
+    await sender.say({"type": "room.join", "room": other.pk})
+    await sender.until("room.joined")
     await threads.run(services.leave_room, bob, room)
     await hearer.until("room.removed")
     await sender.until("room.member", lambda frame: "left" in frame)

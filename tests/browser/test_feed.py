@@ -30,7 +30,8 @@ def message(room: int, number: int) -> dict:
     zoe = {"id": 99, "name": "Zoe", "initials": "Z", "tint": 1, "avatar": ""}
     return {
         "type": "message.new", "room": room, "number": number, "version": number, "id": f"m{number}", "author": zoe,
-        "kind": "text", "html": f"<p>{number}</p>", "time": f"2026-11-23T01:{number // 60 % 60:02}:{number % 60:02}.000Z",
+        "kind": "text", "html": f"<p>{number}</p>",
+        "time": f"2026-11-23T01:{number // 60 % 60:02}:{number % 60:02}.000Z",
     }  # fmt: skip
 
 
