@@ -1,8 +1,12 @@
 """What every test can use: the worker's own Valkey, people called alice and bob, and whole sites to drive."""
 
 import inspect
+import os
+import uuid
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.core.cache import caches
@@ -240,6 +244,20 @@ def threads_of_its_own() -> Iterator[None]:
 def close_caches() -> Iterator[None]:
     yield
     caches.close_all()
+
+
+@pytest.fixture
+def site_database():
+    """The variables that give a site a database of its own; none on SQLite, where its folder has one."""
+    server = os.environ.get("TEST_POSTGRES_URL") if os.environ.get("TEST_DATABASE") == "postgres" else None
+    if server is None:
+        yield {}
+        return
+    name = f"site_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield {"DATABASE_URL": urlsplit(server)._replace(path=f"/{name}").geturl(), "SECRET_KEY": "k" * 50}
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,7 @@ import os
 import random
 import signal
 import uuid
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
@@ -77,20 +75,6 @@ async def send_all(site, people):
     return {frame_id: number for sender in senders for frame_id, number in sender.acknowledged.items()}
 
 
-@pytest.fixture
-def database():
-    """The variables that give a site a database of its own; none on SQLite, where its folder has one."""
-    server = os.environ.get("TEST_POSTGRES_URL") if os.environ.get("TEST_DATABASE") == "postgres" else None
-    if server is None:
-        yield {}
-        return
-    name = f"site_{uuid.uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield {"DATABASE_URL": urlsplit(server)._replace(path=f"/{name}").geturl(), "SECRET_KEY": "k" * 50}
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 def stored(site, room):
     """(client id, number) of each message, in order, as another process reads it from the database."""
     code = (
@@ -104,8 +88,8 @@ def stored(site, room):
 
 
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-def test_a_kill_under_load_loses_and_doubles_nothing(server, database):
-    site = Site(server, **database)
+def test_a_kill_under_load_loses_and_doubles_nothing(server, site_database):
+    site = Site(server, **site_database)
     try:
         site.start()
         people = site.people(*(f"person{n}" for n in range(5)))
