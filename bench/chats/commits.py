@@ -3,10 +3,10 @@
 from functools import partial
 from statistics import median
 
+from bench.chats.brief import ROUNDS, seconds
 from bench.chats.places import KINDS, Place, Places, ours
-from bench.chats.rounds import ROUNDS, percentile, seconds
 from bench.harness.results import Row, at_least, at_most
-from bench.harness.rounds import interleaved
+from bench.harness.rounds import interleaved, percentile
 
 SOCKETS, WINDOW = 20, 3
 SECONDS = seconds(4)

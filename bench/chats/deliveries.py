@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from functools import partial
 
+from bench.chats.brief import ROUNDS, seconds
 from bench.chats.places import ECHO, KINDS, PYTHON_SOCKETIO, SOCKETIO, TEXT, Places, ours, tutorial
-from bench.chats.rounds import ROUNDS, seconds
 from bench.harness.results import Row, at_least
 from bench.harness.rounds import medians
 
 SIZES = (200, 1000)
 WINDOW = 64  # messages on their way at any moment: enough that no server waits for the next one
 BATCH = 16  # messages published together where nothing is stored; the committer, too, makes batches under load
-SECONDS = seconds(2.5)
+SECONDS = seconds(2)
 
 # Times the named peer, in the same run.
 BARS: dict[tuple[int, str], dict[str, float]] = {

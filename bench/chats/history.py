@@ -4,8 +4,8 @@ import sqlite3
 from statistics import median
 from urllib.parse import urlsplit
 
+from bench.chats.brief import BRIEF, count
 from bench.chats.places import TEXT, Place, installation
-from bench.chats.rounds import BRIEF, count
 from bench.harness.results import Row, at_most
 
 KIND = "uvicorn"  # whose own share of a request's time is the smaller one
@@ -34,7 +34,7 @@ def rows() -> list[Row]:
         rooms = {"small": (place.rooms[0], SMALL), "large": (place.rooms[1], LARGE)}
         for room, messages in rooms.values():
             fill(str(place.site.var / "db.sqlite3"), room, messages)
-        return [row_of(what, found) for what, found in opened(place, rooms).items()]
+        return [row for what, found in opened(place, rooms).items() for row in rows_of(what, found)]
 
 
 def fill(database: str, room: int, messages: int) -> None:
@@ -58,8 +58,10 @@ def opened(place: Place, rooms: dict[str, tuple[int, int]]) -> dict[str, dict[st
     return place.ask(do="open rooms", rooms=asked, rounds=ROUNDS, host=host)
 
 
-def row_of(what: str, found: dict[str, list[float]]) -> Row:
+def rows_of(what: str, found: dict[str, list[float]]) -> list[Row]:
     small, large = (median(found[name]) * 1000 for name in ("small", "large"))
-    print(f"  {WHAT[what]:<36}{small:>12,.2f} ms{large:>12,.2f} ms", flush=True)
-    figure = f"{WHAT[what]}: {LARGE:,} messages against {SMALL}"
-    return at_most(figure, large / small, "times", BAR, {}, CONDITIONS)
+    title = f"{WHAT[what]}, {LARGE:,} messages"
+    return [
+        Row(title, large, "ms", peers={f"{SMALL} messages": small}, conditions=CONDITIONS),
+        at_most(f"{title}: against {SMALL}", large / small, "times", BAR, {}, CONDITIONS),
+    ]

@@ -1,12 +1,13 @@
 """How long a message takes to the last of 1,000 sockets while the room is quiet otherwise."""
 
+from bench.chats.brief import count
 from bench.chats.places import ECHO, KINDS, SOCKETIO, Places, ours
-from bench.chats.rounds import count, percentile
 from bench.harness.results import Row, at_most
+from bench.harness.rounds import percentile
 
 SOCKETS = 1000
 EVERY = 0.2  # seconds
-COUNT, PEER_COUNT = count(200), count(50)
+COUNT, PEER_COUNT = count(150), count(50)
 BARS = {50: 30, 99: 80}  # percent: ms
 CONDITIONS = (
     f"{SOCKETS:,} sockets in one process, which has to read them all in this time, {1 / EVERY:.0f} messages a second, "

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from picows import WSError
@@ -46,7 +47,7 @@ async def grow(job: dict, go: Callable[[], None]) -> dict:
 async def reconnect(job: dict, go: Callable[[], None]) -> dict:
     """All are cut, connect at once and each resumes the room from where it was. job: {"room"}.
 
-    Result: {"began", "ended": by the machine's monotonic clock; "errors": refusals, closed sockets and error frames}.
+    Result: {"began", "ended": by the machine's monotonic clock; "errors": {what went wrong: how often}}.
     """
     versions = [member.version(job["room"]) for member in crowd]
     go()
@@ -57,13 +58,15 @@ async def reconnect(job: dict, go: Callable[[], None]) -> dict:
     began = time.monotonic()
     came = await asyncio.gather(*(back(job, number, version) for number, version in enumerate(versions)))
     ended = time.monotonic()
-    return {"began": began, "ended": ended, "errors": came.count(False) + sum(member.errors for member in crowd)}
+    return {"began": began, "ended": ended, "errors": Counter(error for error in came if error)}
 
 
-async def back(job: dict, number: int, version: int) -> bool:
+async def back(job: dict, number: int, version: int) -> str:
+    """What went wrong, or nothing."""
+    member = crowd[number]
     try:
-        await connect(job, crowd[number], number)
-        await crowd[number].resume(job["room"], version)
-    except (WSError, OSError, TimeoutError):
-        return False
-    return not crowd[number].lost
+        await connect(job, member, number)
+        await member.resume(job["room"], version)
+    except (WSError, OSError, TimeoutError) as error:
+        return type(error).__name__
+    return "closed" if member.lost else "error frame" if member.errors else ""
