@@ -1,5 +1,6 @@
-"""The benchmarks' own virtual environment: peers and fast clients, with the project's packages visible beside them."""
+"""The benchmarks' own environments: Python, with the project's packages visible, and Node; peers and fast clients."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -11,6 +12,8 @@ REQUIREMENTS = FOLDER / "requirements.txt"
 ENVIRONMENT = FOLDER / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 INSTALLED = ENVIRONMENT / ".installed"
+NODE_LOCK = FOLDER / "package-lock.json"
+NODE_INSTALLED = FOLDER / "node_modules" / ".installed"
 
 
 def inside() -> bool:
@@ -40,3 +43,15 @@ def show_project_packages() -> None:
         [str(PYTHON), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
     )
     Path(packages.strip(), "project.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+
+def install_node() -> None:
+    """Have what package-lock.json names in bench/node_modules. RuntimeError where Node is not there."""
+    if NODE_INSTALLED.is_file() and NODE_INSTALLED.read_text() == NODE_LOCK.read_text():
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        raise RuntimeError("Socket.IO, a peer of this benchmark, runs on Node. Install Node 20 or newer, with npm.")
+    print("Installing what the benchmarks compare with on Node …", flush=True)
+    subprocess.run([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=FOLDER, check=True)
+    NODE_INSTALLED.write_text(NODE_LOCK.read_text())

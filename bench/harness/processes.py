@@ -1,6 +1,7 @@
 """Servers as child processes, pinned to a core, so that server and client don't take each other's time."""
 
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,8 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 30
 STOP_SECONDS = 10
+IDLE_SECONDS, IDLE_LOOK = 15.0, 0.25
+IDLE_SHARE = 0.05  # of a core
 
 
 def pin(core: int) -> None:
@@ -82,3 +85,29 @@ def processor_time(child: subprocess.Popen[bytes]) -> Callable[[], float]:
         return sum(one.user + one.system for one in times)
 
     return seconds
+
+
+def wait_until_idle(pid: int) -> None:
+    """Until a process has next to nothing to do, such as clearing up after clients that left; 15 seconds at most."""
+    clock = psutil.Process(pid).cpu_times
+    deadline, share = time.monotonic() + IDLE_SECONDS, 1.0
+    while share > IDLE_SHARE and time.monotonic() < deadline:
+        before = clock()
+        time.sleep(IDLE_LOOK)
+        after = clock()
+        share = (after.user + after.system - before.user - before.system) / IDLE_LOOK
+
+
+def unshared_memory(pid: int) -> int:
+    """Bytes that would be free if the process ended (USS)."""
+    return psutil.Process(pid).memory_full_info().uss
+
+
+def raise_open_files(least: int) -> None:
+    """Let this process and its children have as many files and sockets open as the system allows."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < least:
+        raise RuntimeError(
+            f"A process may have {hard} files open here; {least} are needed. Raise it: ulimit -Hn {least}"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

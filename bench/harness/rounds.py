@@ -1,7 +1,8 @@
 """Measurements taken in turn: a machine's slow minutes then fall on every contender, not on one."""
 
+import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 R = TypeVar("R")
@@ -20,6 +21,12 @@ def interleaved(contenders: Mapping[str, Callable[[], R]], rounds: int) -> dict[
 def medians(contenders: Mapping[str, Callable[[], float]], rounds: int = 3) -> dict[str, float]:
     """The median of what each contender measured."""
     return {name: statistics.median(values) for name, values in interleaved(contenders, rounds).items()}
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """The smallest of the values that so many percent of them do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def shown(figures: object) -> str:
