@@ -23,6 +23,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from intellicolab.redis import codec, keys
 from intellicolab.redis.breaker import Breaker
 from intellicolab.redis.client import Role, async_client, client
+from intellicolab.redis.direct import aask
 
 from .signals import sessions_ended
 
@@ -135,6 +136,12 @@ def missing(sessions: Collection[str]) -> set[str]:
     return gone
 
 
+async def amissing(session: str) -> bool:
+    """Whether this session (a hash) is no longer there. Raises SessionUnavailable."""
+    with outages_told():
+        return not await aask(async_client(Role.STATE), "EXISTS", name_of(session))
+
+
 class SessionStore(SessionBase):
     """One session, a JSON value with a time to live, kept by django-redis under the hash of its key.
 
@@ -174,6 +181,11 @@ class SessionStore(SessionBase):
         """Load now, without counting as an access: `Vary: Cookie` belongs to pages that depend on the session."""
         if self.session_key is not None and not hasattr(self, "_session_cache"):
             self._session_cache = self.load()
+
+    async def apreload(self) -> None:
+        """As `preload`, for async code."""
+        if self.session_key is not None and not hasattr(self, "_session_cache"):
+            self._session_cache = await self.aload()
 
     # --- Sync --------------------------------------------------------------------------------------------------
 
@@ -242,7 +254,7 @@ class SessionStore(SessionBase):
         if self.session_key is None:
             return {}
         with outages_told():
-            stored: Any = await async_client(Role.STATE).get(name_of(hash_of(self.session_key)))
+            stored = await aask(async_client(Role.STATE), "GET", name_of(hash_of(self.session_key)))
         try:
             return self._known(codec.decode(stored) if stored else None)
         except codec.CodecError:

@@ -4,6 +4,7 @@ from typing import Any
 
 import uvicorn
 
+from realtime import notes
 from realtime.committer import committer
 from realtime.publisher import publisher
 
@@ -75,6 +76,7 @@ def serve(server: str, host: str, port: int) -> None:
 
 def drain() -> None:
     """In the order in which work flows: requests, messages to the database, news to Redis, statistics, connections."""
+    notes.drain()
     threads.close()
     committer.drain()
     publisher.stop()

@@ -1,6 +1,7 @@
 """The limits of one open socket: its opening, how many one may have open, and each frame by its type."""
 
 import asyncio
+import itertools
 import logging
 import secrets
 import weakref
@@ -18,6 +19,10 @@ from .traffic import traffic
 
 logger = logging.getLogger("ratelimit")
 
+# Leases are told apart by process and number: randomness for each socket is a system call each.
+_PROCESS = secrets.token_hex(8)
+_numbers = itertools.count()
+
 
 class SocketLimits:
     """Of a socket whose person is known."""
@@ -25,7 +30,7 @@ class SocketLimits:
     def __init__(self, caller: Caller, path: str = "") -> None:
         self._caller = caller
         self._opening = Occasion(CONNECT, path)
-        self._lease = secrets.token_hex(8)
+        self._lease = f"{_PROCESS}{next(_numbers):x}"
         self._last: asyncio.Future[Verdict | None] | None = None
 
     async def open(self) -> Outcome:

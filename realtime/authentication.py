@@ -4,6 +4,7 @@ A browser sends cookies with a WebSocket of any page, so the Origin header is wh
 in a visitor's name (cross-site WebSocket hijacking).
 """
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +16,12 @@ from django.http.request import split_domain_port, validate_host
 from accounts import devices, last_seen
 from accounts.models import User
 from accounts.sessions import SessionStore
+from intellicolab.threads import run
 from ratelimit.caller import Member
 from ratelimit.scopes import api_key_of, header, session_of
 from ratelimit.sockets import SocketLimits
+
+from . import queries
 
 
 def is_same_origin(scope: dict[str, Any]) -> bool:
@@ -36,22 +40,32 @@ def _netloc(origin: str) -> str | None:
         return None
 
 
-def visitor_of(scope: dict[str, Any]) -> tuple[User, str] | None:
-    """(the active person signed in by the socket's cookie, the hash of that session); opening a socket is a use of it.
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """An active person, signed in by the session with this hash, and their rooms: {room: membership}."""
 
-    Blocks; raises SessionUnavailable when Redis is away.
-    """
+    user: User
+    session: str
+    rooms: dict[int, int]
+
+
+async def visitor_of(scope: dict[str, Any]) -> Visitor | None:
+    """Who is signed in by the socket's cookie. Raises SessionUnavailable when Redis is away, DatabaseError."""
     key = session_of(scope)
     if not key:
         return None
-    request = HttpRequest()
     session = SessionStore(key)
+    await session.apreload()
+    return await run(_visitor_with, session)
+
+
+def _visitor_with(session: SessionStore) -> Visitor | None:
+    request = HttpRequest()
     request.session = session
     user = get_user(request)
     if not isinstance(user, User) or not user.is_active or session.hash is None:
         return None
-    note_use(scope, user.pk, session.hash)
-    return user, session.hash
+    return Visitor(user, session.hash, queries.memberships_of(user.pk))
 
 
 def limits_of(scope: dict[str, Any], user_id: int | None) -> SocketLimits:

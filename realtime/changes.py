@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Q
 
 from . import frames
+from .errors import ChatError
 from .models import Departure, Membership, Message, Room
 
 PAGE = 200  # changes an answer to room.resume
@@ -34,7 +35,20 @@ def since(room_id: int, version: int, limit: int = PAGE) -> Changes:
     The room's version is read before its rows, and nothing above it is told: a change between two reads would
     otherwise hide another one with a lower version. Raises Room.DoesNotExist.
     """
-    room = Room.objects.get(pk=room_id)
+    return _since(Room.objects.get(pk=room_id), version, limit)
+
+
+def told_to(user_id: int, room_id: int, version: int) -> Changes:
+    """As `since`, for one of the room's members. Raises ChatError no_room."""
+    room = Room.objects.of(user_id).filter(pk=room_id, memberships__user__is_active=True).first()
+    if room is None:
+        raise ChatError("no_room")
+    return _since(room, version, PAGE)
+
+
+def _since(room: Room, version: int, limit: int) -> Changes:
+    if room.last_version <= version:
+        return Changes(upto=room.last_version)
     if room.last_version - version > MOST:
         return Changes(upto=room.last_version, reset=True)
     found = list(islice(_changed(room, version, limit + 1), limit + 1))

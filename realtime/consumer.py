@@ -22,14 +22,15 @@ from intellicolab.threads import run
 from ratelimit.gate import Outcome
 from ratelimit.matching import UNKNOWN_FRAME
 
-from . import changes, frames, presence, queries, services, typists
+from . import frames, positions, presence, queries, services, typists
 from .answers import Answers
-from .authentication import is_same_origin, limits_of, note_use, visitor_of
+from .authentication import Visitor, is_same_origin, limits_of, note_use, visitor_of
 from .committer import committer
 from .errors import CODES, FLOOD, LIMITED, SIGNED_OUT, TRY_LATER, ChatError
 from .frames import AskPresence, BadFrame, ClientFrame, Delete, Edit, Join, MarkUnread, Ping, Read, Resume, Send, Typing
 from .hub import Hub
 from .models import Message
+from .notes import Notes
 from .outlet import Outlet
 from .publisher import room_topic
 from .services import NewMessage, Posted
@@ -53,9 +54,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     outlet: Outlet
     user_id: int | None = None
+    _bad: "Recent | None" = None  # both are made when they are needed: an empty deque takes 760 bytes of each socket
+    _refused: "Recent | None" = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._bad, self._refused = Recent(BAD_FRAMES), Recent(REFUSED_FRAMES)
         self._unanswered = 0
         self._limits = limits_of(scope, None)
         self._used = time.monotonic()  # the opening of the socket is noted as a use
@@ -71,7 +73,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             Hub.here().leave_all(self.outlet)
             await self._limits.close()
             if self.user_id is not None:
-                await run(last_seen.note_leaving, self.user_id)
+                Notes.here().leave(last_seen.note_leaving, self.user_id)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without Channels' connection clean-up, a thread hop an event: no database is touched on this thread."""
@@ -90,33 +92,38 @@ class ChatConsumer(AsyncWebsocketConsumer):
             return
         await self.accept()
         try:
-            await self._begin()
+            async with Hub.here().opening:
+                await self._begin()
         except (SessionUnavailable, DatabaseFault):
             await self.close(TRY_LATER)
 
     async def _begin(self) -> None:
-        visitor = await run(visitor_of, self.scope)
+        visitor = await visitor_of(self.scope)
         if visitor is not None:
-            self._limits = limits_of(self.scope, visitor[0].pk)
+            self._limits = limits_of(self.scope, visitor.user.pk)
         outcome = await self._limits.open()
         if not outcome.admitted:
             await self.send(frames.limited(outcome, LIMITED_SOCKET))
             await self.close(LIMITED)
-            return
-        if visitor is None:
+        elif visitor is None:
             await self.close(SIGNED_OUT)
-            return
-        user, self.outlet.session = visitor
-        await Hub.here().enter(self.outlet, user.pk, await run(queries.versions_of, user.pk))
+        else:
+            await self._welcome(visitor)
+
+    async def _welcome(self, visitor: Visitor) -> None:
+        user_id, self.outlet.session = visitor.user.pk, visitor.session
+        await Hub.here().enter(self.outlet, user_id, visitor.rooms)
         # Read again now that the rooms are followed: a change in between is in these versions or comes as a frame.
-        versions, reads = await run(queries.standing_of, user.pk)
-        if await run(sessions.missing, [self.outlet.session]):  # and its end is seen here or comes as news
+        waiting = await positions.awaiting(visitor.rooms.values())
+        versions, reads = await run(queries.standing_of, user_id, waiting)
+        if await sessions.amissing(self.outlet.session):  # and its end is seen here or comes as news
             self.outlet.hang_up(SIGNED_OUT)
             return
         await Hub.here().keep_only(self.outlet, versions)  # and who left a room in between hears no more of it
         Hub.here().began(versions)
-        self.user_id, self._name = user.pk, user.display_name
-        self.outlet.release(frames.hello(user.pk, versions, reads, settings.MESSAGE_MAX_LENGTH))
+        self.user_id, self._name = user_id, visitor.user.display_name
+        self.outlet.release(frames.hello(user_id, versions, reads, settings.MESSAGE_MAX_LENGTH))
+        Notes.here().leave(note_use, self.scope, user_id, self.outlet.session)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         raise StopConsumer
@@ -217,7 +224,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         now = time.monotonic()
         if now - self._used >= NOTE_SECONDS:
             self._used = now
-            self._noting = asyncio.ensure_future(run(note_use, self.scope, user_id, self.outlet.session))
+            Notes.here().leave(note_use, self.scope, user_id, self.outlet.session)
 
     def _answer(self, frame_id: str, done: "Future[Posted]") -> None:
         self._unanswered -= 1
@@ -246,13 +253,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.outlet.push(frames.joined(frame.room, version))
 
     async def _resume(self, user_id: int, frame: Resume) -> None:
-        if not await run(queries.is_member, user_id, frame.room):
-            raise ChatError("no_room")
-        found = await run(changes.since, frame.room, frame.version)
-        if found.reset:
-            self.outlet.push(frames.reset(frame.room))
-        else:
-            self.outlet.push(frames.changes(frame.room, found.changes, found.upto, found.more))
+        self.outlet.push(await Hub.here().resume(self.outlet, user_id, frame.room, frame.version))
 
     async def _tell_presence(self, user_id: int, frame: AskPresence) -> None:
         if frame.room is None:
@@ -272,10 +273,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     def _refuse(self, outcome: Outcome, frame_id: str | None) -> None:
         self.outlet.push(frames.limited(outcome, CODES["limited"], frame_id))
+        self._refused = self._refused or Recent(REFUSED_FRAMES)
         if self._refused.too_many():
             self.outlet.hang_up(FLOOD)
 
     async def _reject(self, error: BadFrame) -> None:
+        self._bad = self._bad or Recent(BAD_FRAMES)
         if self._bad.too_many():
             self.outlet.hang_up(FLOOD)
         elif await self._is_admitted(UNKNOWN_FRAME, error.id):

@@ -10,7 +10,7 @@ Every four it asks Redis which of the sessions behind its sockets are still ther
 import asyncio
 import logging
 import weakref
-from collections.abc import Container, Coroutine, Iterable
+from collections.abc import Callable, Container, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from intellicolab.prepared import encode_all
 from intellicolab.threads import run
 
 from . import changes, frames, presence, queries
-from .errors import SIGNED_OUT
+from .errors import SIGNED_OUT, ChatError
 from .figures import figures
 from .outlet import Outlet
 from .presence import Presence
@@ -35,6 +35,10 @@ logger = logging.getLogger("realtime")
 
 HOLD_SECONDS = 0.1  # how long an early batch may wait for the one before it: two publishers racing take microseconds
 HEAL_SECONDS = 2.0
+COMPARE_EVERY = 15  # rounds; the memberships of everybody here, whatever the stamp of all rooms says
+# Sockets whose first questions to Redis and the database are on their way. A crowd that comes back waits here, and
+# those who are connected already get their answers meanwhile.
+OPENING_AT_ONCE = 16
 RETURNS_A_SECOND = 500  # sockets; a process can open some 300 to 1,000 a second and do nothing else
 LOOK_SECONDS = 4.0  # between two looks at the sessions of all sockets here; news of an end comes sooner
 
@@ -72,10 +76,14 @@ class Hub:
         self._channel = ""
         self._subscribing = asyncio.Lock()
         self._topics: dict[str, Topic] = {}
-        self._heard: dict[Outlet, set[str]] = {}
+        self._heard: dict[Outlet, list[str]] = {}  # a set of twenty names would be 2 KB a socket
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._presence = Presence()
+        self._stamp: tuple[int, int] | None = None
+        self._skipped = 0
+        self._reading: dict[tuple[int, int], asyncio.Future[str]] = {}  # answers to `room.resume`, by room and version
+        self.opening = asyncio.Semaphore(OPENING_AT_ONCE)
 
     @classmethod
     def here(cls) -> "Hub":
@@ -125,7 +133,8 @@ class Hub:
         return topic.people is not None and topic.people < presence.LARGE_ROOM
 
     async def leave(self, outlet: Outlet, name: str) -> None:
-        self._heard.get(outlet, set()).discard(name)
+        if name in self._heard.get(outlet, ()):
+            self._heard[outlet].remove(name)
         for topic in self._forget(outlet, [name]):
             await self._unsubscribe(topic)
 
@@ -134,7 +143,7 @@ class Hub:
 
         It waits for nothing, so no cancellation can leave a dead socket behind.
         """
-        names = self._heard.pop(outlet, set())
+        names = self._heard.pop(outlet, [])
         for person in (self._topics[name] for name in names if name in self._topics):
             if person.person_id is not None:
                 self._presence.closed(person.person_id)
@@ -171,8 +180,9 @@ class Hub:
 
     def _add(self, outlet: Outlet, fresh: Topic) -> Topic:
         topic = self._topics.setdefault(fresh.name, fresh)
-        topic.outlets.add(outlet)
-        self._heard.setdefault(outlet, set()).add(topic.name)
+        if outlet not in topic.outlets:
+            topic.outlets.add(outlet)
+            self._heard.setdefault(outlet, []).append(topic.name)
         return topic
 
     def _forget(self, outlet: Outlet, names: Iterable[str]) -> list[Topic]:
@@ -323,7 +333,7 @@ class Hub:
             topic.push([frames.reset(topic.room_id)])
         else:
             topic.push([frames.encode(change) for change in found.changes])
-        topic.version = found.upto
+        topic.version = max(found.upto, topic.version or 0)  # never back, or all that follows would be held
         self._release_early(topic)
         if found.more or topic.early:
             self._heal_soon(topic)
@@ -356,6 +366,9 @@ class Hub:
         people = {topic.person_id: topic for topic in self._topics.values() if topic.person_id is not None}
         if not people:
             return
+        if not await self._may_have_changed():
+            await self._hang_up_inactive(people)
+            return
         # Before the query: a room that is entered while it runs is not in its answer, and must not be left for that.
         heard = {outlet: self._rooms_heard(outlet) for topic in people.values() for outlet in topic.outlets}
         allowed = await run(queries.rooms_by_person, list(people))
@@ -365,6 +378,23 @@ class Hub:
                     await self._match(outlet, heard[outlet], allowed[person_id])
                 else:
                     outlet.hang_up(SIGNED_OUT)
+
+    async def _may_have_changed(self) -> bool:
+        """Whether anybody came into a room or left one since the last round; asked for the whole site, as it is cheap.
+
+        Every so often everything is compared all the same: rows may go without their services, such as with a person.
+        """
+        stamp, before = await run(queries.members_stamp), self._stamp
+        self._stamp, self._skipped = stamp, self._skipped + 1
+        if stamp == before and self._skipped < COMPARE_EVERY:
+            return False
+        self._skipped = 0
+        return True
+
+    async def _hang_up_inactive(self, people: dict[int, Topic]) -> None:
+        for person_id in people.keys() - await run(queries.active_among, list(people)):
+            for outlet in people[person_id].outlets:
+                outlet.hang_up(SIGNED_OUT)
 
     async def _match(self, outlet: Outlet, heard: set[int], allowed: set[int]) -> None:
         for room_id in heard - allowed:
@@ -380,6 +410,20 @@ class Hub:
     def _rooms_heard(self, outlet: Outlet) -> set[int]:
         topics = (self._topics[name] for name in self._heard.get(outlet, ()))
         return {topic.room_id for topic in topics if topic.room_id is not None}
+
+    async def resume(self, outlet: Outlet, user_id: int, room_id: int, version: int) -> str:
+        """The answer to a socket's `room.resume`. Raises ChatError no_room, DatabaseError.
+
+        A crowd that lost its connections together asks the same: one read answers all who ask while it is on its way.
+        """
+        if room_topic(room_id) not in self._heard.get(outlet, ()):
+            return await run(_changes_frame, changes.told_to, user_id, room_id, version)
+        reading = self._reading.get((room_id, version))
+        if reading is None:
+            reading = asyncio.ensure_future(run(_changes_frame, changes.since, room_id, version))
+            self._reading[room_id, version] = reading
+            reading.add_done_callback(lambda _: self._reading.pop((room_id, version), None))
+        return await asyncio.shield(reading)  # whoever goes away must not take it from the others
 
     # --- From the session store --------------------------------------------------------------------------------------
 
@@ -406,4 +450,16 @@ class Hub:
 
 
 def _of_rooms(people: presence.Rooms, rooms: set[int]) -> set[int]:
-    return {user_id for room_id in people.keys() & rooms for user_id in people[room_id]}
+    return set().union(*(people[room_id] for room_id in people.keys() & rooms))
+
+
+def _changes_frame(read: Callable[..., changes.Changes], *arguments: int) -> str:
+    """What `changes.since` or `told_to` finds, as the frame that answers. Its arguments end with room and version."""
+    room_id = arguments[-2]
+    try:
+        found = read(*arguments)
+    except ObjectDoesNotExist as error:
+        raise ChatError("no_room") from error
+    if found.reset:
+        return frames.reset(room_id)
+    return frames.changes(room_id, found.changes, found.upto, found.more)

@@ -31,11 +31,13 @@ class Outlet:
     for is hung up with TOO_SLOW.
     """
 
+    __slots__ = ("_bytes", "_hang_up", "_queue", "_released", "_send", "_task", "_write", "closed", "session")
+
     def __init__(self, send: Send, hang_up: Callable[[int], None], write: Write | None = None) -> None:
         self._send = send
         self._write = write
         self._hang_up = hang_up
-        self._queue: deque[str] = deque()
+        self._queue: deque[str] | None = None  # made when it is needed: an empty one takes 760 bytes
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._released = False
@@ -60,8 +62,7 @@ class Outlet:
 
     def release(self, first: str) -> None:
         """Send `first`, then what was pushed until now: nothing goes out before it."""
-        held = list(self._queue)
-        self._queue.clear()
+        held, self._queue = self._queue or (), None
         self._bytes, self._released = 0, True
         for frame in [first, *held]:
             self.push(frame)
@@ -75,7 +76,7 @@ class Outlet:
 
     def close(self) -> None:
         self.closed = True
-        self._queue.clear()
+        self._queue = None
         if self._task is not None:
             self._task.cancel()
 
@@ -108,6 +109,8 @@ class Outlet:
         self._task = asyncio.ensure_future(self._finish(_resume(sending, waits_for)))
 
     def _enqueue(self, frame: str) -> None:
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append(frame)
         self._bytes += len(frame.encode())
         figures.waits(self._bytes)

@@ -4,7 +4,7 @@ A position is (epoch, number), and the greater one wins: within an epoch it only
 begins a new epoch, in the database. It is kept by membership, so that who leaves a room and comes back begins anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from django.db.models import Q
@@ -63,4 +63,10 @@ def waiting(user_id: int, which: Q) -> dict[int, Position]:
     """The positions by membership that are not in the database yet. Ask for these first and for the rows afterwards:
     the other way round, what is written in between would be seen in neither."""
     found = _buffer.get_many(Membership.objects.filter(which, user=user_id).values_list("pk", flat=True))
+    return {membership: Position.unpack(packed) for membership, packed in found.items()}
+
+
+async def awaiting(memberships: Iterable[int]) -> dict[int, Position]:
+    """As `waiting`, of memberships that are known."""
+    found = await _buffer.aget_many(memberships)
     return {membership: Position.unpack(packed) for membership, packed in found.items()}

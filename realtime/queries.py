@@ -1,11 +1,12 @@
 """Every read of chat. What a person may see is decided by their memberships, never by the id they sent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from accounts.models import User
 from accounts.profiles import Profile, get_profiles
@@ -116,20 +117,22 @@ def room_for(user: User, room_id: int) -> Room:
     return room
 
 
-def versions_of(user_id: int) -> dict[int, int]:
-    """{room id: last version} of the person's rooms."""
-    return dict(Room.objects.of(user_id).values_list("pk", "last_version"))
+def memberships_of(user_id: int) -> dict[int, int]:
+    """{room id: membership id} of the person's rooms."""
+    return dict(Membership.objects.filter(user=user_id).values_list("room_id", "pk"))
 
 
-def standing_of(user_id: int) -> tuple[dict[int, int], dict[int, Position]]:
-    """({room id: last version}, {room id: how far they have read}) of the person's rooms."""
-    waiting = positions.waiting(user_id, Q())
-    rows = Membership.objects.filter(user=user_id).select_related("room")
-    rows = rows.only("room__last_version", "read_epoch", "last_read_number")
+def standing_of(user_id: int, waiting: Mapping[int, Position]) -> tuple[dict[int, int], dict[int, Position]]:
+    """({room id: last version}, {room id: how far they have read}) of the person's rooms.
+
+    `waiting` holds positions that were not in the database yet, asked for before.
+    """
+    rows = Membership.objects.filter(user=user_id)
+    columns = rows.values_list("pk", "room_id", "room__last_version", "read_epoch", "last_read_number")
     versions, reads = {}, {}
-    for row in rows:
-        versions[row.room_id] = row.room.last_version
-        reads[row.room_id] = max(positions.stored(row), waiting.get(row.pk, NOWHERE))
+    for membership, room_id, version, epoch, number in columns:
+        versions[room_id] = version
+        reads[room_id] = max(Position(epoch, number), waiting.get(membership, NOWHERE))
     return versions, reads
 
 
@@ -226,6 +229,15 @@ def neighbours(user_id: int, large: int, limit: int) -> list[int]:
 def people_of(room_id: int, limit: int) -> list[int]:
     """The first `limit` people of a room."""
     return list(Membership.objects.filter(room=room_id).order_by("pk").values_list("user_id", flat=True)[:limit])
+
+
+def members_stamp() -> tuple[int, int]:
+    """Another one whenever anybody has come into a room or left one, anywhere."""
+    return tuple(Room.objects.aggregate(Count("pk"), total=Coalesce(Sum("members_version"), 0)).values())
+
+
+def active_among(user_ids: Iterable[int]) -> set[int]:
+    return set(User.objects.filter(pk__in=list(user_ids), is_active=True).values_list("pk", flat=True))
 
 
 def is_member(user_id: int, room_id: int) -> bool:

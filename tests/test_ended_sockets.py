@@ -178,16 +178,13 @@ async def test_a_socket_opened_in_the_moment_of_the_sign_out_does_not_survive_it
 
 
 async def test_a_sign_out_told_before_the_greeting_leaves_none(room, monkeypatch):
-    here, versions_of = await Browser().sign_in(), queries.versions_of
-    asked = []
+    here, standing_of = await Browser().sign_in(), queries.standing_of
 
-    def sign_out_before_the_second_answer(user_id):
-        asked.append(user_id)
-        if len(asked) == 2:
-            here.client.post("/accounts/logout/")
-        return versions_of(user_id)
+    def sign_out_before_the_answer(*arguments):
+        here.client.post("/accounts/logout/")
+        return standing_of(*arguments)
 
-    monkeypatch.setattr(queries, "versions_of", sign_out_before_the_second_answer)
+    monkeypatch.setattr(queries, "standing_of", sign_out_before_the_answer)
     socket = here.socket()
     assert (await socket.connect(timeout=WAIT))[0]
     assert await socket.receive_output(WAIT) == {"type": "websocket.close", "code": errors.SIGNED_OUT}

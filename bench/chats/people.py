@@ -12,7 +12,7 @@ from django.contrib.auth.hashers import make_password
 from accounts.models import Installation, User
 from accounts.sessions import SessionStore
 from realtime import services
-from realtime.models import Membership
+from realtime.models import Membership, Room
 
 def person(number):
     name = f"person-{{number}}"
@@ -31,6 +31,7 @@ Installation.objects.create(pk=1, administrator=owner)
 people = User.objects.bulk_create(person(number) for number in range({people}))
 rooms = [services.create_room(owner, f"Room {{number}}") for number in range({rooms})]
 Membership.objects.bulk_create(Membership(room=room, user=user) for room in rooms for user in people)
+Room.objects.filter(pk__in=[room.pk for room in rooms]).update(people=len(people) + 1)
 print("MADE" + json.dumps({{"cookies": [cookie(user) for user in people], "rooms": [room.pk for room in rooms]}}))
 """
 

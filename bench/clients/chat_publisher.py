@@ -50,4 +50,6 @@ class PublishingTalker(Talker):
         text = json.loads(self.frame)["text"]
         author = {"id": 1, "name": "Alice", "initials": "A", "tint": 3, "avatar": ""}
         told = {"room": self.room, "number": version, "version": version, "id": f"{version:032}", "author": author}
-        return frames.new({**told, "kind": "text", "html": f"<p>{text}</p>", "time": "2026-11-23T09:30:00.000Z"})
+        return frames.encode(
+            frames.said({**told, "kind": "text", "html": f"<p>{text}</p>", "time": "2026-11-23T09:30:00.000Z"})
+        )
