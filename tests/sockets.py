@@ -1,5 +1,6 @@
 """The chat socket as a client sees it."""
 
+import asyncio
 import json
 
 from channels.testing import WebsocketCommunicator
@@ -19,6 +20,16 @@ class Socket(WebsocketCommunicator):
             frame = json.loads(await self.receive_from(timeout=WAIT))
             if frame["type"] == kind:
                 return frame
+
+    async def hears_nothing(self, seconds):
+        """Whether nothing comes in this time; who came and who went is passed over, as it may be told at any time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while json.loads(await self.receive_from(timeout=WAIT))["type"] == "presence":
+                    pass
+        except TimeoutError:
+            return True
+        return False
 
     async def say(self, room, text, frame_id="id-1"):
         await self.send_json_to({"type": "message.send", "id": frame_id, "room": room.pk, "text": text})

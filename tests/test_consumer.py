@@ -60,7 +60,7 @@ async def test_a_room_that_is_not_ones_own_is_refused_and_not_heard(people, open
         assert (await others.frame("error"))["code"] == "no_room"
     await mine.say(secret, "only for me")
     await mine.frame("message.new")
-    assert await others.receive_nothing(timeout=0.2)
+    assert await others.hears_nothing(0.2)
     await mine.disconnect()
     await others.disconnect()
 
@@ -136,7 +136,7 @@ async def test_frames_of_a_socket_that_is_not_signed_in_do_nothing(people, open_
     for frame in ({"type": "room.join", "room": 1}, {"type": "message.send", "id": "a", "room": 1, "text": "x"}):
         await socket.send_json_to(frame)
     assert await socket.closed_with() == errors.SIGNED_OUT
-    assert await socket.receive_nothing(timeout=0.2)
+    assert await socket.hears_nothing(0.2)
     assert not [record for record in caplog.records if record.exc_info]
 
 
@@ -199,8 +199,8 @@ async def test_who_left_a_room_is_told_on_every_device_and_hears_no_more_of_it(p
         assert (await socket.frame("room.removed"))["room"] == room.pk
     await staying.say(room, "he is gone")
     await staying.frame("message.new")
-    assert await first.receive_nothing(timeout=0.2)
-    assert await second.receive_nothing(timeout=0.01)
+    assert await first.hears_nothing(0.2)
+    assert await second.hears_nothing(0.01)
     for socket in (staying, first, second):
         await socket.disconnect()
 
@@ -244,7 +244,7 @@ async def test_messages_arrive_while_redis_is_away_and_nothing_is_doubled_after(
     redis_server.start()  # not in a thread: the server ends with the thread that started it
     await first.say(room, "back again", "id-2")
     assert (await second.frame("message.new"))["number"] == 2
-    assert await second.receive_nothing(timeout=0.3)
+    assert await second.hears_nothing(0.3)
     assert not [record for record in caplog.records if record.exc_info]  # an outage is a line, not a traceback a second
     await first.disconnect()
     await second.disconnect()

@@ -83,7 +83,7 @@ class Browser:
 
 async def is_open(socket):
     await socket.send_json_to({"type": "ping"})
-    return await socket.frame("pong") == {"type": "pong"}
+    return (await socket.frame("pong"))["type"] == "pong"
 
 
 async def closed_at_once(socket):
@@ -196,7 +196,7 @@ async def test_what_comes_over_a_closed_socket_does_nothing(room):
     await here.post("/accounts/logout/")
     assert await closed_at_once(socket) == errors.SIGNED_OUT
     await socket.say(room, "I am still here")
-    assert await socket.receive_nothing(timeout=0.2)
+    assert await socket.hears_nothing(0.2)
     assert await threads.run(Message.objects.count) == 0
 
 
