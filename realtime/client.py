@@ -95,6 +95,11 @@ class Client:
             with suppress(asyncio.CancelledError, Ended):
                 await self._task
 
+    async def until_ended(self) -> None:
+        """Wait until the server will not have this client any more, as a bot's main does. Raises Ended."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
     def cut(self) -> None:
         """Lose the connection, as when the network goes away; the client comes back by itself."""
         if self._socket is not None:

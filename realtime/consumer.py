@@ -58,7 +58,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     _refused: "Recent | None" = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._unanswered = 0
+        self._unanswered, self._answers = 0, Answers.here()
         self._limits = limits_of(scope, None)
         self._used = time.monotonic()  # the opening of the socket is noted as a use
         self.outlet = Outlet(send, self._close_soon, write_of(scope))
@@ -205,7 +205,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self._refuse(outcome, frame.id)
             return
         future = committer.submit(NewMessage(frame.room, user_id, frame.id, frame.text))
-        Answers.here().expect(future, partial(self._answer, frame.id))
+        self._answers.expect(future, partial(self._answer, frame.id))
 
     async def _change_message(self, user_id: int, frame: Edit | Delete) -> None:
         """Seldom enough to go by itself, in a worker thread. The answer carries the frame's id, as a message's does."""
