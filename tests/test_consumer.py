@@ -256,8 +256,8 @@ async def test_the_hub_subscribes_once_a_room_and_leaves_with_the_last_socket(pe
     for socket in sockets:
         await socket.hello()
     topic = f"room.{room.pk}"
-    assert len(hub._topics[topic].outlets) == 3
+    assert len(hub.topics.get(topic).outlets) == 3
     for socket in sockets:
-        assert topic in hub._topics
+        assert hub.topics.get(topic) is not None
         await socket.disconnect()
-    assert hub._topics == {}
+    assert len(hub.topics) == 0

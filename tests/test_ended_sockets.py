@@ -17,10 +17,11 @@ from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
 from realtime import consumer, errors, hub, queries, services
 from realtime.committer import committer
-from realtime.hub import LOOK_SECONDS, Hub
+from realtime.hub import Hub
 from realtime.models import Message
 from realtime.publisher import publisher
 from realtime.routing import websocket_urlpatterns
+from realtime.session_looks import LOOK_SECONDS, SessionLooks
 
 from .conftest import PASSWORD
 from .sockets import HOST, WAIT, Socket
@@ -145,9 +146,9 @@ async def test_nobody_is_signed_out_while_redis_is_away(room, redis_server, monk
         looks.append(time.monotonic())
         await look(self)
 
-    look = Hub._look
+    look = SessionLooks.look
     monkeypatch.setattr(hub, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(Hub, "_look", counted)
+    monkeypatch.setattr(SessionLooks, "look", counted)
     socket = await (await Browser().sign_in()).open()
     await asyncio.to_thread(getattr(redis_server, outage))
     try:

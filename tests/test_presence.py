@@ -172,8 +172,8 @@ async def test_without_redis_nobody_is_known_and_afterwards_everybody_is(people,
     await asyncio.to_thread(redis_server.kill)
     assert (await ask(first))["here"] == []
     redis_server.start()
-    for user_id in list(hub._presence._due):
-        hub._presence._due[user_id] = 0.0  # as half a minute later
+    for user_id in list(hub.presence._due):
+        hub.presence._due[user_id] = 0.0  # as half a minute later
     async with asyncio.timeout(10):
         while bob.pk not in (await ask(first))["here"]:
             await asyncio.sleep(0.05)
