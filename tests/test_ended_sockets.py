@@ -15,7 +15,7 @@ from intellicolab import threads
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
-from realtime import consumer, errors, hub, queries, services
+from realtime import consumer, errors, queries, services, session_looks
 from realtime.committer import committer
 from realtime.hub import Hub
 from realtime.models import Message
@@ -147,7 +147,7 @@ async def test_nobody_is_signed_out_while_redis_is_away(room, redis_server, monk
         await look(self)
 
     look = SessionLooks.look
-    monkeypatch.setattr(hub, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(session_looks, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(SessionLooks, "look", counted)
     socket = await (await Browser().sign_in()).open()
     await asyncio.to_thread(getattr(redis_server, outage))
