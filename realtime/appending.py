@@ -1,15 +1,14 @@
 """What was published is appended to the rooms' hot histories: beside the publisher, many batches at a time.
 
-At most one pipeline is on its way, and the next one goes some time later with all that came meanwhile: so the cost does
-not grow with the batches. What is dropped here leaves a history behind, and the next reader takes it on.
+At most one pipeline is on its way, and the next one goes some time later with all that came meanwhile: so the cost is
+bounded, however much is said. What is left out here leaves a history behind, and the next reader takes it on.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from redis.exceptions import RedisError
@@ -18,14 +17,14 @@ from intellicolab.redis.client import Purpose, Role, async_client
 from intellicolab.redis.scripts import Run, arun_each
 
 from . import hot_messages
-from .hot_messages import KEEP, Content
+from .hot_messages import Content
 
 logger = logging.getLogger("realtime")
 
 PAUSE = 0.05  # seconds between two pipelines; a reader who comes meanwhile reads what is new from the database
-COLD_SECONDS = 5.0  # that a room without a history is left alone
-MAX_ROOMS = 1_000  # whose news waits, or that are known to be cold
-MAX_FRAMES = 1_000  # of one room that wait
+SHARE = 0.05  # of the publisher's time; a pipeline that took longer is followed by a longer pause
+MAX_ROOMS = 500  # in a pipeline
+MAX_FRAMES = 100  # of one room in a pipeline, and of one batch more; in a room so busy every page is behind at once
 
 
 @dataclass(slots=True)
@@ -45,13 +44,10 @@ class Appender:
 
     def __init__(self) -> None:
         self._waiting: dict[int, _News] = {}
-        self._cold: dict[int, float] = {}  # until when
         self._woken = asyncio.Event()
 
-    def note(self, room_id: int, first: int, last: int, frames: Sequence[str]) -> None:
+    def note(self, room_id: int, first: int, last: int, frames: Iterable[str]) -> None:
         """Never waits. What does not follow what waits is left out: another process has what lies between."""
-        if self._cold.get(room_id, 0.0) > time.monotonic():
-            return
         news = self._waiting.get(room_id)
         if news is not None and news.follows(first):
             news.frames += frames
@@ -64,45 +60,36 @@ class Appender:
         while True:
             await self._woken.wait()
             self._woken.clear()
+            began = time.monotonic()
             try:
                 await self.append()
             except Exception:  # a fault of ours must not end it until a restart
                 logger.exception("The rooms' histories could not be appended to")
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(max(PAUSE, (time.monotonic() - began) / SHARE))
 
     async def append(self) -> None:
         """What waits, in one round trip; without Redis, it is dropped."""
         waiting, self._waiting = self._waiting, {}
-        runs = {room_id: run for room_id, news in waiting.items() if (run := _run(room_id, news)) is not None}
-        if not runs or not hot_messages.breaker.ready():
+        if not waiting or not hot_messages.breaker.ready():
             return
+        runs = [run for room_id, news in waiting.items() if (run := _run(room_id, news)) is not None]
         try:
-            answers = await arun_each(async_client(Role.CACHE, Purpose.FAST), list(runs.values()))
+            await arun_each(async_client(Role.CACHE, Purpose.FAST), runs)
         except (RedisError, OSError) as error:
             hot_messages.breaker.failed(error)
         else:
             hot_messages.breaker.succeeded()
-            self._note_cold(room_id for room_id, answer in zip(runs, answers, strict=True) if answer == NONE)
-
-    def _note_cold(self, rooms: Any) -> None:
-        if len(self._cold) >= MAX_ROOMS:
-            self._cold.clear()
-        self._cold |= dict.fromkeys(rooms, time.monotonic() + COLD_SECONDS)
-
-
-NONE = -1  # the script's answer for a room without a history
 
 
 def _run(room_id: int, news: _News) -> Run | None:
-    return hot_messages.appending(room_id, news.first, news.last, _newest(news.frames))
+    return hot_messages.appending(room_id, news.first, news.last, _told_last(news.frames))
 
 
-def _newest(frames: Sequence[str]) -> list[Content]:
-    """Each message as it was told of last; of so many that the others would be trimmed, only those that stay."""
+def _told_last(frames: Iterable[str]) -> list[Content]:
+    """Each message as it was told of last."""
     found = {}
     for text in frames:
         frame = msgspec.json.decode(text)
         if frame.get("type") == "message.new":
             found[frame["number"]] = frame
-    most = max(found, default=0) - KEEP
-    return [frame for number, frame in found.items() if number > most]
+    return list(found.values())

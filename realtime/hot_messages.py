@@ -70,7 +70,7 @@ def extend(room_id: int, version: int, older: Sequence[Content]) -> None:
 
 
 def append(room_id: int, first: int, last: int, changed: Sequence[Content]) -> None:
-    """Keep what the versions `first` to `last` changed, if what is there stands for the version before them."""
+    """Keep what the versions `first` to `last` changed, if what is there has the versions before them."""
     _offer(_append, room_id, [first, last, KEEP], changed)
 
 

@@ -4,7 +4,7 @@
 -- ARGV[3…] number and message, by turns
 -- Returns 1, or 0 where what is there stands for this version or a later one: a reader that was held up comes late.
 local version = redis.call('ZRANGE', KEYS[1], 0, 0, 'BYSCORE')[1]
-if version and tonumber(version) >= tonumber(ARGV[1]) then
+if (tonumber(version or '') or -1) >= tonumber(ARGV[1]) then
   return 0
 end
 redis.call('DEL', KEYS[1])
