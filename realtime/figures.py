@@ -1,4 +1,5 @@
-"""What the chat sockets of this process were sent, counted a batch at a time, never a frame and socket at a time."""
+"""What the chat of this process did: what its sockets were sent, counted a batch at a time, never a frame and socket at
+a time, and where pages of history came from."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,6 +8,8 @@ from intellicolab.redis.counters import counters
 
 FAMILY = "chat"
 FRAMES, BYTES = "frames", "bytes"
+# Pages of history that were looked for in Redis: found; found, but for what was new in the database; not found.
+HIT, CAUGHT_UP, MISS = "history:hit", "history:caught-up", "history:miss"
 
 
 @dataclass(slots=True)
@@ -28,6 +31,9 @@ class Figures:
     def waits(self, size: int) -> None:
         if size > self.most_waiting:
             self.most_waiting = size
+
+    def turned_page(self, result: str) -> None:
+        counters.add(FAMILY, result)
 
     def hung_up(self, code: int) -> None:
         self.closed[code] += 1

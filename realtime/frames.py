@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from accounts.models import User
-from accounts.profiles import profile_of
+from accounts.profiles import Profile, profile_of
 from ratelimit.gate import Outcome
 
 from .mentions import people_in
@@ -126,7 +126,11 @@ def encode(frame: dict[str, Any]) -> str:
 
 
 def author(user: User) -> dict[str, Any]:
-    profile = profile_of(user)
+    return described(profile_of(user))
+
+
+def described(profile: Profile) -> dict[str, Any]:
+    """A message's author, as frames and pages show them."""
     return {
         "id": profile.id,
         "name": profile.name,

@@ -18,6 +18,10 @@ from typing import Any
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
+from intellicolab.redis.client import aclose
+
+from .appending import Appender
+
 logger = logging.getLogger("realtime")
 
 DEADLINE = 0.25  # seconds from the commit to the channel layer; older news is left to the hubs' healing
@@ -27,9 +31,9 @@ MAX_FRAMES = 100  # a batch; a larger one is sent in parts, so that no single pu
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Frames for one topic. A room's carry the versions `first..last`, one a frame.
+    """Frames for one topic. Those of `room` carry the versions `first..last`, one a frame.
 
-    A person's carry none (0, 0); `left` is the room that the person is no longer in, else 0; sockets of the `ended`
+    Others carry none (0, 0); `left` is the room that the person is no longer in, else 0; sockets of the `ended`
     sessions (hashes) are closed with `code`.
     """
 
@@ -40,6 +44,7 @@ class Batch:
     left: int = 0
     ended: list[str] = field(default_factory=list)
     code: int = 0
+    room: int = 0
     made: float = field(default_factory=time.monotonic)
 
     def as_layer_message(self) -> dict[str, Any]:
@@ -87,7 +92,7 @@ class Publisher:
         """Frames of consecutive versions that begin at `first`."""
         for start in range(0, len(frames), MAX_FRAMES):
             part = frames[start : start + MAX_FRAMES]
-            self.publish(Batch(room_topic(room_id), part, first + start, first + start + len(part) - 1))
+            self.publish(Batch(room_topic(room_id), part, first + start, first + start + len(part) - 1, room=room_id))
 
     def publish_person(self, user_id: int, frame: str, left: int = 0) -> None:
         self.publish(Batch(person_topic(user_id), [frame], left=left))
@@ -128,19 +133,26 @@ class Publisher:
             loop.close()
 
     async def _publish_all(self, news: asyncio.Event, waiting: deque[Batch]) -> None:
-        layer = get_channel_layer()
+        layer, appender = get_channel_layer(), Appender()
+        appending = asyncio.create_task(appender.keep())
         try:
             while True:
                 while waiting:
-                    await self._send(layer, waiting.popleft())
+                    batch = waiting.popleft()
+                    if await self._send(layer, batch) and batch.room:
+                        appender.note(batch.room, batch.first, batch.last, batch.frames)
                 if self._waiting is not waiting:
                     return
                 await news.wait()
                 news.clear()
         finally:
+            appending.cancel()
+            await asyncio.wait([appending])
             await layer.flush()
+            await aclose()
 
-    async def _send(self, layer: Any, batch: Batch) -> None:
+    async def _send(self, layer: Any, batch: Batch) -> bool:
+        """Whether it went, and in good time: who lags behind has other things to do than to append."""
         left = batch.made + DEADLINE - time.monotonic()
         try:
             if left <= 0:
@@ -154,6 +166,8 @@ class Publisher:
             if self.dropped:
                 logger.info("Publishing again; %d batches were left to the hubs' healing", self.dropped)
                 self.dropped = 0
+            return left > DEADLINE / 2
+        return False
 
     def _drop(self) -> None:
         if not self.dropped:

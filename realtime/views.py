@@ -18,7 +18,7 @@ from accounts.models import User
 from accounts.profiles import profile_of
 
 from . import directory as rooms
-from . import queries, services, visits
+from . import history, queries, services, visits
 from .errors import ChatError
 from .forms import AddMemberForm, MessageForm, RoomForm, RoomSettingsForm
 from .models import Membership, Room
@@ -228,7 +228,7 @@ def _post_message(request: HttpRequest, room_id: int) -> HttpResponse:
 
 def _room_page(request: HttpRequest, room_id: int, form: Form, status: int = 200) -> HttpResponse:
     found = queries.entry_for(person(request), room_id)
-    page = queries.messages_before(room_id, _number(request, "before"))
+    page = history.page_before(found, _number(request, "before"))
     newest_shown = page[-1]["number"] if page else 0
     context = {
         "room": found,
@@ -273,7 +273,7 @@ def _history(request: HttpRequest, found: queries.RoomEntry) -> tuple[list[dict[
     """
     before, after = _number(request, "before"), _number(request, "after")
     if before is not None or after is None:
-        page = queries.messages_before(found.id, before)
+        page = history.page_before(found, before)
         return page, _has_older(page)
     page = queries.messages_after(found.id, after)
     return page, bool(page) and page[-1]["number"] < found.last_number

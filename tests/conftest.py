@@ -22,6 +22,7 @@ from intellicolab.redis.client import READ_TIMEOUT, Purpose, Role, aclose, clien
 from intellicolab.redis.counters import counters
 from intellicolab.redis.embedded import EmbeddedServer
 from ratelimit.limiter import limiter
+from realtime import hot_messages
 
 from .environment import topology
 from .site import Site
@@ -74,6 +75,7 @@ def clean_redis(redis_server: EmbeddedServer) -> Iterator[None]:
     gateway.breaker.succeeded()
     sessions.breaker.succeeded()  # the next test has a server that answers, and must not wait to find that out
     limiter.breaker.succeeded()
+    hot_messages.breaker.succeeded()
     for buffer in registry.values():
         buffer.breaker.succeeded()
     owed.close()

@@ -152,6 +152,15 @@ def presence(part: str) -> str:
     return f"{PREFIX}:{{presence}}:{part}"
 
 
+# From when a reader brought them: appending does not renew it, so a room that nobody opens any more leaves Redis.
+HISTORY_TTL = 24 * 60 * 60
+
+
+def history(room_id: int) -> str:
+    """Sorted set of a room's newest messages by number; the version that they stand for has the number 0."""
+    return f"{PREFIX}:history:{{{room_id}}}"
+
+
 def tag_prefix() -> str:
     """What all tags begin with, and nothing else does."""
     return f"{PREFIX}:tag:"
