@@ -12,12 +12,6 @@ from .driver import Visitor
 pytestmark = pytest.mark.browser
 
 
-def join(visitor: Visitor, room: str) -> None:
-    visitor.page.goto(room)
-    visitor.page.locator("main form button").click()
-    expect(visitor.page.locator(".composer")).to_be_visible()
-
-
 def test_text_is_shown_as_it_was_typed(alice: Visitor, room: str):
     alice.write("<b>x</b> < y && R&D :-) http://example.org/?a=1&b=2#c")
     text = alice.messages().first.locator(".text")
@@ -38,7 +32,7 @@ def test_code_is_coloured_and_can_be_copied(alice: Visitor, room: str):
 
 
 def test_messages_reach_the_other_at_once_and_stay(alice: Visitor, bob: Visitor, room: str):
-    join(bob, room)
+    bob.join(room)
     alice.write("one")
     bob.write("two")
     alice.write("three")
@@ -48,7 +42,7 @@ def test_messages_reach_the_other_at_once_and_stay(alice: Visitor, bob: Visitor,
 
 
 def test_messages_of_one_person_are_grouped_under_one_name(alice: Visitor, bob: Visitor, room: str):
-    join(bob, room)
+    bob.join(room)
     for visitor, text in ((alice, "a"), (alice, "b"), (bob, "c"), (alice, "d")):
         visitor.write(text)
         expect(alice.messages().last).to_contain_text(text)
@@ -58,7 +52,7 @@ def test_messages_of_one_person_are_grouped_under_one_name(alice: Visitor, bob: 
 
 
 def test_what_is_written_offline_is_kept_and_sent_once(alice: Visitor, bob: Visitor, room: str):
-    join(bob, room)
+    bob.join(room)
     alice.context.set_offline(True)
     alice.write("written in a tunnel")
     expect(alice.page.locator(".pending .text")).to_have_text("written in a tunnel")
