@@ -193,7 +193,7 @@ def test_a_room_is_renamed_and_archived_under_the_eyes_of_its_people(alice: Visi
     alice.page.goto(f"{shared}settings/")
     alice.page.get_by_label("Name", exact=True).fill(name)
     alice.page.get_by_role("button", name="Save").click()
-    for place in (page.locator("h1"), page.locator(f'.room-link[href="{shared}"]')):
+    for place in (page.locator("h1"), page.locator(f'.room-link[href="{shared}"] > span').first):
         expect(place).to_have_text(name)
     expect(page).to_have_title(re.compile(rf"^(\(.*\) )?{name} · IntelliColab$"))
     expect(page.get_by_placeholder(f"Message to {name}")).to_have_value("half a thought")
