@@ -32,6 +32,7 @@ class RoomEntry:
     last_number: int
     last_version: int
     people: int
+    role: str
     read: Position
     mentions: int
     other: Profile | None = None
@@ -88,6 +89,7 @@ def _entry(room: RoomSettings, row: Any, read: Position, mentions: int, other: P
         last_number=row.last_number,
         last_version=row.last_version,
         people=row.people,
+        role=row.role,
         read=read,
         mentions=mentions,
         other=other,

@@ -211,9 +211,32 @@ def room_members(request: HttpRequest, room_id: int) -> HttpResponse:
 
 @require_POST
 @chat_page
+def member_remove(request: HttpRequest, room_id: int, user_id: int) -> HttpResponse:
+    member = _member(request, room_id, user_id)
+    services.remove_member(person(request), member)
+    messages.success(request, f"{member.user} is no longer in the room.")
+    return redirect("room_settings", room_id)
+
+
+@require_POST
+@chat_page
+def member_owner(request: HttpRequest, room_id: int, user_id: int) -> HttpResponse:
+    member = _member(request, room_id, user_id)
+    services.make_owner(person(request), member)
+    messages.success(request, f"{member.user} is an owner of the room now.")
+    return redirect("room_settings", room_id)
+
+
+@require_POST
+@chat_page
 def room_archive(request: HttpRequest, room_id: int) -> HttpResponse:
     services.archive_room(person(request), queries.room_for(person(request), room_id))
     return redirect("room", room_id)
+
+
+def _member(request: HttpRequest, room_id: int, user_id: int) -> Membership:
+    """Somebody's membership of one of the reader's own rooms."""
+    return get_object_or_404(queries.members(queries.room_for(person(request), room_id).pk), user=user_id)
 
 
 def _post_message(request: HttpRequest, room_id: int) -> HttpResponse:

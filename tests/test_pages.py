@@ -1,5 +1,6 @@
 """The HTTP pages of chat: what they show, to whom, and what they answer to what is refused."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -220,6 +221,52 @@ def test_strangers_add_nobody(browser_of, alice, bob, charlie):
     assert Membership.objects.filter(room=secret).count() == 1
 
 
+def test_an_owner_removes_a_member(browser_of, alice, bob, charlie, room):
+    for person in (bob, charlie):
+        services.join_room(person, room)
+    path = f"/rooms/{room.pk}/members/{bob.pk}/remove"
+    assert browser_of(bob).get(f"/rooms/{room.pk}/").status_code == 200
+    assert path not in browser_of(charlie).get(f"/rooms/{room.pk}/settings/").content.decode()
+    assert browser_of(charlie).post(path).status_code == 403
+    assert path in browser_of(alice).get(f"/rooms/{room.pk}/settings/").content.decode()
+    answer = browser_of(alice).post(path, follow=True)
+    assert "Bob is no longer in the room." in answer.content.decode()
+    assert browser_of(bob).get(f"/rooms/{room.pk}/").status_code == 404
+    assert browser_of(alice).post(path).status_code == 404
+
+
+def test_an_owner_makes_another_owner(browser_of, alice, bob, charlie, room):
+    for person in (bob, charlie):
+        services.join_room(person, room)
+    path = f"/rooms/{room.pk}/members/{bob.pk}/owner"
+    assert browser_of(charlie).post(path).status_code == 403
+    assert path in browser_of(alice).get(f"/rooms/{room.pk}/settings/").content.decode()
+    answer = browser_of(alice).post(path, follow=True)
+    assert "Bob is an owner of the room now." in answer.content.decode()
+    assert path not in answer.content.decode()
+    assert Membership.objects.get(room=room, user=bob).role == Membership.Role.OWNER
+
+
+def test_who_is_not_in_a_room_changes_nobody_there(browser_of, alice, bob, room):
+    for action in ("remove", "owner"):
+        assert browser_of(bob).post(f"/rooms/{room.pk}/members/{alice.pk}/{action}").status_code == 404
+    assert Membership.objects.get(room=room, user=alice).role == Membership.Role.OWNER
+
+
+def test_an_edited_message_says_so(browser_of, alice, room):
+    post(room, alice, "first", "second")
+    services.edit_message(alice, Message.objects.get(number=1), "better")
+    page = browser_of(alice).get(f"/rooms/{room.pk}/").content.decode()
+    assert re.search(r'<p>better</p>\s*<span class="edited">\(edited\)</span>', page)
+    assert page.count("(edited)") == 1
+
+
+def test_the_page_of_a_room_says_what_one_is_there(browser_of, alice, bob, room):
+    services.join_room(bob, room)
+    assert 'data-role="owner"' in browser_of(alice).get(f"/rooms/{room.pk}/").content.decode()
+    assert 'data-role="member"' in browser_of(bob).get(f"/rooms/{room.pk}/").content.decode()
+
+
 def test_leaving_a_room_ends_what_one_may_read(browser_of, bob, room):
     services.join_room(bob, room)
     assert browser_of(bob).post(f"/rooms/{room.pk}/leave").url == "/rooms/"
@@ -257,7 +304,7 @@ def test_only_administrators_see_the_way_to_the_admin(browser_of, alice, make_us
     assert "Administration" not in browser_of(alice).get("/rooms/").content.decode()
 
 
-@pytest.mark.parametrize("path", ["join", "leave", "archive", "members"])
+@pytest.mark.parametrize("path", ["join", "leave", "archive", "members", "members/1/remove", "members/1/owner"])
 def test_nothing_is_changed_by_following_a_link(browser_of, alice, room, path):
     assert browser_of(alice).get(f"/rooms/{room.pk}/{path}").status_code == 405
 

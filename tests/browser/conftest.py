@@ -70,6 +70,13 @@ def room(alice: Visitor) -> str:
     return alice.page.url.removeprefix(alice.url)
 
 
+@pytest.fixture
+def shared(bob: Visitor, room: str) -> str:
+    """That room, which Bob is in and has open, too."""
+    bob.join(room)
+    return room
+
+
 LONG_CODE = """
 from django.conf import settings
 from accounts.models import User

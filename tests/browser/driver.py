@@ -112,6 +112,12 @@ class Visitor:
         row.get_by_role("link", name="Open").or_(row.get_by_role("button", name="Join")).click()
         expect(self.page.locator(".timeline")).to_be_visible()
 
+    def join(self, room: str) -> None:
+        """Follow a link to a room that one is not in yet."""
+        self.page.goto(room)
+        self.page.locator("main form button").click()
+        expect(self.page.locator(".composer")).to_be_visible()
+
     def messages(self):
         """The stored messages on the page, pending ones left out."""
         return self.page.locator('.message:not([data-number=""])')

@@ -50,6 +50,7 @@ class Walk:
     """Pages to look at: (name, address), signed in or not."""
 
     visitor: Visitor
+    other: Visitor
     signed_out: list[tuple[str, str]]
     signed_in: list[tuple[str, str]]
 
@@ -74,10 +75,13 @@ def fill(site: Site, browser: Browser, log: Path | None) -> Walk:
     alice.page.goto("/people/")
     alice.page.get_by_role("button", name="Message Bob").click()
     direct = alice.page.url
+    revised = revise(alice, bob)
+    alice.page.goto(direct)
     pages = [
         ("room", "/rooms/1/"),
         ("room-empty", empty),
         ("room-direct", direct),
+        ("room-revised", revised),
         ("room-settings", "/rooms/1/settings/"),
         ("room-new", "/rooms/new/"),
         ("directory", "/rooms/"),
@@ -101,6 +105,7 @@ def fill(site: Site, browser: Browser, log: Path | None) -> Walk:
         pages.append(("room-imported", alice.page.url))
     return Walk(
         alice,
+        bob,
         [
             ("sign-in", "/accounts/login/"),
             ("invite", invitation),
@@ -129,6 +134,31 @@ def talk(alice: Visitor, bob: Visitor) -> None:
     expect(bob.page.locator(".pending")).to_have_count(0)
 
 
+def revise(alice: Visitor, bob: Visitor) -> str:
+    """A room with a message that was edited, one that was deleted, names, and a line above what is new; its address."""
+    make_room(alice, "Tea", "What to drink")
+    bob.enter("Tea")
+    for text in ("Green or black?", "Forget it", "Something that I should not have said"):
+        bob.write(text)
+    bob.write("@Alice, what would you like? @Bob wants green.")
+    expect(bob.messages()).to_have_count(4)
+    choose(bob, 2, "Edit")
+    bob.page.locator(".editor textarea").fill("Or coffee?")
+    bob.page.keyboard.press("Enter")
+    expect(bob.page.locator(".edited")).to_have_count(1)
+    choose(bob, 3, "Delete")
+    bob.page.locator(".question").get_by_role("button", name="Delete").click()
+    expect(bob.page.locator(".tombstone")).to_have_count(1)
+    return bob.page.url
+
+
+def choose(visitor: Visitor, number: int, choice: str) -> None:
+    row = visitor.page.locator(f'.message[data-number="{number}"]')
+    row.hover()
+    row.get_by_role("button", name="What to do with this message").click()
+    visitor.page.get_by_role("menuitem", name=choice).click()
+
+
 def make_room(visitor: Visitor, name: str, topic: str) -> None:
     visitor.page.goto("/rooms/new/")
     visitor.page.get_by_label("Name").fill(name)
@@ -155,6 +185,7 @@ def photograph(browser: Browser, site: Site, walk: Walk, folder: Path) -> list[s
                     visitor.page.goto(address)
                     picture(visitor, folder / f"{name}-{size}-{scheme}.png")
             preview(inside, folder / f"preview-{size}-{scheme}.png")
+            moments(inside, walk.other, folder, f"{size}-{scheme}.png")
             if size == "phone":
                 inside.page.goto("/rooms/1/")
                 inside.page.locator(".drawer-open").click()
@@ -163,6 +194,32 @@ def photograph(browser: Browser, site: Site, walk: Walk, folder: Path) -> list[s
             outside.context.close()
             inside.context.close()
     return complaints
+
+
+def moments(alice: Visitor, bob: Visitor, folder: Path, name: str) -> None:
+    """Somebody types, the menu of a message, its editor, and the question before it is deleted."""
+    alice.page.goto(bob.page.url)
+    alice.write("Black, please")
+    last = alice.messages().last
+    expect(last).to_contain_text("Black, please")
+    number = int(last.get_attribute("data-number") or 0)
+    bob.page.locator(".composer textarea").press_sequentially("x", delay=50)
+    alice.page.locator(".message").nth(1).hover()
+    alice.page.wait_for_timeout(1_000)
+    picture(alice, folder / f"moment-typing-{name}")
+    choose(alice, number, "Edit")
+    alice.page.locator(".editor textarea").fill("Black, please.\n\nWith milk.")
+    picture(alice, folder / f"moment-editor-{name}")
+    alice.page.keyboard.press("Escape")
+    choose(alice, number, "Delete")
+    picture(alice, folder / f"moment-question-{name}")
+    alice.page.keyboard.press("Escape")
+    alice.page.locator(".message").last.hover()
+    alice.page.locator(".message").last.get_by_role("button", name="What to do").click()
+    picture(alice, folder / f"moment-menu-{name}")
+    alice.page.goto(f"{bob.page.url}settings/")
+    alice.page.get_by_text("Remove", exact=True).click()
+    picture(alice, folder / f"moment-remove-{name}")
 
 
 def preview(visitor: Visitor, path: Path) -> None:

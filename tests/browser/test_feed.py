@@ -215,3 +215,59 @@ def test_a_connection_that_never_greets_is_given_up(alice: Visitor, room: str):
     expect(alice.messages().locator(".text")).to_have_text(["kept meanwhile"])
     expect(page.locator(".pending")).to_have_count(0)
     assert len(sockets) == 3
+
+
+SLEEP = """() => {
+    const now = Date.now;
+    const show = (state) => {
+        Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    };
+    show("hidden");
+    Date.now = () => now() + 60_000;
+    show("visible");
+}"""
+
+
+def test_a_tab_that_wakes_asks_what_it_missed(alice: Visitor, room: str):
+    answers = {1: [message(number_of(room), 2)], 2: [message(number_of(room), 3)]}
+    wire = Wire(alice.page, room, lambda version: {"changes": answers[version], "upto": version + 1, "more": False})
+    wire.open()
+    alice.page.evaluate(SLEEP)
+    expect(alice.messages().last).to_contain_text("2")
+    alice.page.evaluate("window.dispatchEvent(new Event('online'))")
+    expect(alice.messages().last).to_contain_text("3")
+    assert wire.asked == [1, 2]
+
+
+def test_who_loses_the_server_comes_back_at_a_moment_of_their_own(alice: Visitor, room: str):
+    sockets: list[WebSocketRoute] = []
+    pongs: list[dict] = []
+
+    def connect(socket: WebSocketRoute) -> None:
+        def to_page(text: str | bytes) -> None:
+            frame = json.loads(text)
+            if frame["type"] == "pong":
+                frame["spread"] = 100.0
+                pongs.append(frame)
+            socket.send(json.dumps(frame))
+
+        sockets.append(socket)
+        socket.connect_to_server().on_message(to_page)
+
+    page = alice.page
+    page.route_web_socket("**/ws/", connect)
+    page.add_init_script("Math.random = () => 0.5")
+    page.clock.install()
+    page.reload()
+    alice.write("connected")
+    expect(page.locator(".pending")).to_have_count(0)
+    page.clock.fast_forward(26_000)
+    wait_until(page, lambda: pongs)
+    sockets[0].close(code=1012)
+    expect(page.locator("#connection")).to_contain_text("The server is restarting")
+    page.clock.fast_forward(49_000)
+    assert len(sockets) == 1
+    page.clock.fast_forward(3_000)
+    wait_until(page, lambda: len(sockets) == 2)
+    expect(page.locator("#connection")).to_be_hidden()

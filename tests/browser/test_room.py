@@ -5,17 +5,11 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import WebSocketRoute, expect
 
 from .driver import Visitor
 
 pytestmark = pytest.mark.browser
-
-
-def join(visitor: Visitor, room: str) -> None:
-    visitor.page.goto(room)
-    visitor.page.locator("main form button").click()
-    expect(visitor.page.locator(".composer")).to_be_visible()
 
 
 def test_text_is_shown_as_it_was_typed(alice: Visitor, room: str):
@@ -38,7 +32,7 @@ def test_code_is_coloured_and_can_be_copied(alice: Visitor, room: str):
 
 
 def test_messages_reach_the_other_at_once_and_stay(alice: Visitor, bob: Visitor, room: str):
-    join(bob, room)
+    bob.join(room)
     alice.write("one")
     bob.write("two")
     alice.write("three")
@@ -48,7 +42,7 @@ def test_messages_reach_the_other_at_once_and_stay(alice: Visitor, bob: Visitor,
 
 
 def test_messages_of_one_person_are_grouped_under_one_name(alice: Visitor, bob: Visitor, room: str):
-    join(bob, room)
+    bob.join(room)
     for visitor, text in ((alice, "a"), (alice, "b"), (bob, "c"), (alice, "d")):
         visitor.write(text)
         expect(alice.messages().last).to_contain_text(text)
@@ -58,7 +52,7 @@ def test_messages_of_one_person_are_grouped_under_one_name(alice: Visitor, bob: 
 
 
 def test_what_is_written_offline_is_kept_and_sent_once(alice: Visitor, bob: Visitor, room: str):
-    join(bob, room)
+    bob.join(room)
     alice.context.set_offline(True)
     alice.write("written in a tunnel")
     expect(alice.page.locator(".pending .text")).to_have_text("written in a tunnel")
@@ -122,14 +116,14 @@ def test_an_ended_session_says_so_and_keeps_what_was_typed(alice: Visitor, room:
 
 def test_rooms_change_without_a_reload_and_back_works(alice: Visitor, room: str):
     page = alice.page
-    title = page.title()
+    name = page.locator("h1").inner_text()
     page.evaluate("window.sameDocument = true")
     page.get_by_role("link", name="General", exact=True).click()
-    expect(page).to_have_title("General · IntelliColab")
+    expect(page).to_have_title(re.compile(r"^(\(.*\) )?General · IntelliColab$"))
     alice.write("said in General")
     expect(alice.messages().last).to_contain_text("said in General")
     page.go_back()
-    expect(page).to_have_title(title)
+    expect(page).to_have_title(re.compile(rf"^(\(.*\) )?{name} · IntelliColab$"))
     assert page.url.endswith(room)
     expect(page.locator(f'.room-link[href="{room}"]')).to_have_attribute("aria-current", "page")
     alice.write("said after coming back")
@@ -166,6 +160,53 @@ def test_a_draft_survives_a_full_disk_and_the_newest_one_counts(alice: Visitor, 
     draft.fill("kept on disk again")
     leave_and_come_back()
     expect(draft).to_have_value("kept on disk again")
+
+
+def test_unsent_text_and_unsent_messages_survive_a_reload_and_are_sent_once(alice: Visitor, bob: Visitor, shared: str):
+    page, sockets = alice.page, []
+
+    def hold_back(socket: WebSocketRoute) -> None:
+        """The connection opens, but what is sent on the first one never arrives."""
+        server = socket.connect_to_server()
+        sockets.append(socket)
+        if len(sockets) == 1:
+            socket.on_message(lambda _text: None)
+            server.on_message(socket.send)
+
+    page.route_web_socket("**/ws/", hold_back)
+    page.reload()
+    alice.write("on its way")
+    page.locator(".composer textarea").fill("half a thought")
+    expect(page.locator(".pending .text")).to_have_text("on its way")
+    page.reload()
+    expect(page.locator(".composer textarea")).to_have_value("half a thought")
+    expect(page.locator(".pending")).to_have_count(0)
+    for _ in range(2):
+        for visitor in (alice, bob):
+            expect(visitor.messages().locator(".text")).to_have_text(["on its way"])
+        page.reload()
+
+
+def test_a_room_is_renamed_and_archived_under_the_eyes_of_its_people(alice: Visitor, bob: Visitor, shared: str):
+    page, name = bob.page, f"Tea {shared.strip('/').split('/')[-1]}"
+    page.locator(".composer textarea").fill("half a thought")
+    alice.page.goto(f"{shared}settings/")
+    alice.page.get_by_label("Name", exact=True).fill(name)
+    alice.page.get_by_role("button", name="Save").click()
+    for place in (page.locator("h1"), page.locator(f'.room-link[href="{shared}"] > span').first):
+        expect(place).to_have_text(name)
+    expect(page).to_have_title(re.compile(rf"^(\(.*\) )?{name} · IntelliColab$"))
+    expect(page.get_by_placeholder(f"Message to {name}")).to_have_value("half a thought")
+
+    alice.page.get_by_text("Archive the room").click()
+    alice.page.get_by_role("button", name=f"Archive {name}").click()
+    expect(page.locator(".archived-note")).to_contain_text("What you had typed stays here")
+    expect(page.locator(f'.room-link[href="{shared}"] .tag')).to_have_text("archived")
+    expect(page.locator(".composer textarea")).to_have_value("half a thought")
+    expect(page.get_by_role("button", name="Send")).to_have_count(0)
+    page.keyboard.press("Enter")
+    expect(page.locator(".message")).to_have_count(0)
+    assert alice.complaints == []
 
 
 def test_a_person_added_to_a_room_finds_it_at_once(alice: Visitor, bob: Visitor, room: str):

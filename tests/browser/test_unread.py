@@ -1,17 +1,13 @@
 """What is unread, in a real browser: badges in the sidebar, live, and gone for good when it was read."""
 
+import re
+
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Page, expect
 
 from .driver import Visitor, wait_until
 
 pytestmark = pytest.mark.browser
-
-
-def join(visitor: Visitor, room: str) -> None:
-    visitor.page.goto(room)
-    visitor.page.locator("main form button").click()
-    expect(visitor.page.locator(".composer")).to_be_visible()
 
 
 def badge(visitor: Visitor, room: str) -> Locator:
@@ -21,7 +17,7 @@ def badge(visitor: Visitor, room: str) -> Locator:
 @pytest.fixture
 def elsewhere(alice: Visitor, bob: Visitor, room: str) -> str:
     """Alice looks at the list of rooms, Bob is in her room; the path of that."""
-    join(bob, room)
+    bob.join(room)
     alice.page.goto("/people/")
     expect(badge(alice, room)).to_be_hidden()
     return room
@@ -44,7 +40,7 @@ def test_a_badge_comes_when_another_writes_and_goes_when_it_is_read(alice: Visit
 
 
 def test_what_comes_while_one_reads_is_read(alice: Visitor, bob: Visitor, room: str):
-    join(bob, room)
+    bob.join(room)
     bob.write("hello")
     expect(alice.messages()).to_have_count(1)
     expect(badge(alice, room)).to_be_hidden()
@@ -57,7 +53,7 @@ def test_what_comes_while_one_reads_is_read(alice: Visitor, bob: Visitor, room: 
 
 
 def test_what_is_below_the_screen_is_unread(alice: Visitor, bob: Visitor, room: str):
-    join(bob, room)
+    bob.join(room)
     bob.write("\n\n".join(f"line {n}" for n in range(120)))
     expect(alice.messages()).to_have_count(1)
     alice.page.locator(".timeline").hover()
@@ -79,3 +75,102 @@ def test_a_page_without_javascript_reads_what_it_shows(open_browser, alice: Visi
     assert answered.value.status == 204
     plain.page.goto("/people/")
     expect(badge(plain, elsewhere)).to_be_hidden()
+
+
+def second_tab(visitor: Visitor, address: str) -> Page:
+    page = visitor.context.new_page()
+    page.goto(address)
+    expect(page.locator("#main")).to_be_visible()
+    return page
+
+
+def badge_on(page: Page, room: str) -> Locator:
+    return page.locator(f'#sidebar-lists a[href="{room}"] .badge')
+
+
+def mark_unread(page: Page, number: int) -> None:
+    row = page.locator(f'.message[data-number="{number}"]')
+    row.hover()
+    row.get_by_role("button", name="What to do with this message").click()
+    page.get_by_role("menuitem", name="Mark unread from here").click()
+
+
+def test_what_one_tab_reads_is_read_in_the_other(alice: Visitor, bob: Visitor, elsewhere: str):
+    other = second_tab(alice, "/people/")
+    bob.write("news")
+    for page in (alice.page, other):
+        expect(badge_on(page, elsewhere)).to_have_text("1 unread")
+        expect(page).to_have_title(re.compile(r"^\(\d+\) "))
+    other.locator(f'#sidebar-lists a[href="{elsewhere}"]').click()
+    for page in (other, alice.page):
+        expect(badge_on(page, elsewhere)).to_be_hidden()
+
+
+def test_what_is_marked_unread_in_one_tab_stays_so_in_all(alice: Visitor, bob: Visitor, shared: str):
+    """Both tabs have the room open and in view; only who comes back to it, or writes, reads again."""
+    for text in ("one", "two", "three"):
+        bob.write(text)
+    expect(alice.messages()).to_have_count(3)
+    other = second_tab(alice, shared)
+    expect(other.locator('.message[data-number="3"]')).to_be_visible()
+    third = second_tab(alice, "/people/")
+    mark_unread(alice.page, 2)
+    for page in (alice.page, other, third):
+        expect(badge_on(page, shared)).to_have_text("2 unread")
+    for page in (alice.page, other):
+        expect(page.locator('.new-line + .message[data-number="2"]')).to_be_visible()
+    bob.write("four")
+    for page in (alice.page, other, third):
+        expect(page.locator('.message[data-number="4"]') if page != third else page.locator("main")).to_be_visible()
+        expect(badge_on(page, shared)).to_have_text("3 unread")
+    third.reload()
+    expect(badge_on(third, shared)).to_have_text("3 unread")
+
+    third.locator(f'#sidebar-lists a[href="{shared}"]').click()
+    for page in (third, alice.page, other):
+        expect(badge_on(page, shared)).to_be_hidden()
+
+
+def test_who_writes_reads_again(alice: Visitor, bob: Visitor, shared: str):
+    bob.write("one")
+    expect(alice.messages()).to_have_count(1)
+    mark_unread(alice.page, 1)
+    expect(badge(alice, shared)).to_have_text("1 unread")
+    alice.write("an answer")
+    expect(badge(alice, shared)).to_be_hidden()
+    bob.write("and another")
+    expect(alice.messages()).to_have_count(3)
+    expect(badge(alice, shared)).to_be_hidden()
+
+
+def test_a_line_stands_before_what_is_new_until_one_leaves(alice: Visitor, bob: Visitor, elsewhere: str):
+    page, line = alice.page, alice.page.locator(".new-line")
+    for text in ("one", "two"):
+        bob.write(text)
+    expect(badge(alice, elsewhere)).to_have_text("2 unread")
+    link = page.locator(f'#sidebar-lists a[href="{elsewhere}"]')
+    link.click()
+    expect(page.locator('.new-line + .day + .message[data-number="1"]')).to_be_visible()
+    bob.write("three")
+    expect(alice.messages()).to_have_count(3)
+    expect(line).to_have_count(1)
+    page.locator("#sidebar-lists .more-link").first.click()
+    expect(page.locator("h1")).to_have_text("All rooms")
+    link.click()
+    expect(alice.messages()).to_have_count(3)
+    expect(line).to_have_count(0)
+
+
+def test_a_mention_stands_out_in_the_badge_the_title_and_the_text(alice: Visitor, bob: Visitor, elsewhere: str):
+    bob.write("something")
+    expect(badge(alice, elsewhere)).to_have_text("1 unread")
+    bob.write("@Alice, look here, and you too, @Bob")
+    expect(badge(alice, elsewhere)).to_have_text("@2 unread, you are mentioned")
+    expect(alice.page).to_have_title(re.compile(r"^\(\d+, @1\) "))
+    alice.page.reload()
+    expect(badge(alice, elsewhere)).to_have_text("@2 unread, you are mentioned")
+    alice.page.locator(f'#sidebar-lists a[href="{elsewhere}"]').click()
+    expect(alice.page.locator(".mention.me")).to_have_text("@Alice")
+    expect(alice.page.locator(".mention:not(.me)")).to_have_text("@Bob")
+    expect(alice.page).not_to_have_title(re.compile("@"))
+    expect(bob.page.locator(".mention.me")).to_have_text("@Bob")

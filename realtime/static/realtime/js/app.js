@@ -3,29 +3,36 @@ import { closeDrawer, startDrawer } from "../../intellicolab/js/drawer.js";
 import { onTryNow, showConnection, signInLink } from "./connection.js";
 import { goToSignIn } from "./ended.js";
 import { Outbox } from "./outbox.js";
+import { askPresence, forgetPresence, presencePage, presenceTold, startPresence } from "./presence.js";
+import { Requests } from "./requests.js";
 import { Room } from "./room.js";
 import { refreshSidebar, showSidebar } from "./sidebar.js";
 import { Socket } from "./socket.js";
 import { eraseAll } from "./store.js";
-import { arrived, isBehind } from "./unread.js";
+import { arrived, isBehind, readElsewhere } from "./unread.js";
 import { followViewport } from "./viewport.js";
 import { Visits } from "./visits.js";
+import { onWake } from "./wake.js";
 
 let room = null;
 let longest = Infinity;
 let leaving = false; // the sign-out form is on its way: its answer is the next page
 
 const socket = new Socket({ onFrame: receive, onState: connectionChanged });
-const outbox = new Outbox({ send: (frame) => socket.send(frame), onChange: itemChanged });
+const send = (frame) => socket.send(frame);
+const outbox = new Outbox({ send, onChange: itemChanged });
+const requests = new Requests(send);
 const visits = new Visits(openPage);
 
 const handlers = {
   hello: begin,
-  "message.ack": (frame) => outbox.stored(frame.id, frame.version),
-  error: (frame) => outbox.failed(frame.id, frame.detail, frame.retry_after),
+  "message.ack": stored,
+  error: refused,
   "room.settings": refreshSidebar, // what it is called, and whether it is archived, stands there too
   "room.added": added,
   "room.removed": removed,
+  "room.read": (frame) => read(frame.room, frame.epoch, frame.number),
+  presence: presenceTold,
 };
 
 function receive(frame) {
@@ -37,13 +44,14 @@ function receive(frame) {
     arrived(frame); // after the room, where it may be read already
   }
   frame.changes?.filter((change) => change.type === "message.new").forEach(arrived);
-  if (frame.reset) {
+  if (frame.reset || frame.changes?.some((change) => change.type === "room.settings")) {
     refreshSidebar();
   }
 }
 
 function begin(frame) {
   longest = frame.max_length;
+  Object.entries(frame.reads).forEach(([id, [epoch, number]]) => read(Number(id), epoch, number));
   if (room && room.id in frame.rooms) {
     room.connected(frame.rooms[room.id]);
   } else if (room) {
@@ -53,6 +61,36 @@ function begin(frame) {
     refreshSidebar();
   }
   outbox.flush();
+  requests.flush();
+  askPresence();
+}
+
+function stored({ id, version }) {
+  outbox.stored(id, version);
+  requests.answered(id);
+}
+
+function refused({ id, detail, retry_after: after }) {
+  outbox.failed(id, detail, after);
+  requests.answered(id, after ? `${detail} Try again in ${Math.ceil(after)} s.` : detail);
+}
+
+// Where something was marked unread, how often one is named there is for the server to count anew.
+function read(id, epoch, number) {
+  if (readElsewhere(id, epoch, number)) {
+    refreshSidebar();
+    if (id === room?.id) {
+      room.markedUnread();
+    }
+  }
+}
+
+// What the connection did not notice: it may have slept, too.
+function wake() {
+  if (socket.isOpen) {
+    room?.wake();
+    askPresence();
+  }
 }
 
 function itemChanged(item) {
@@ -78,6 +116,8 @@ function removed(frame) {
 function connectionChanged(state) {
   if (state !== "open") {
     outbox.pause();
+    requests.pause();
+    forgetPresence();
   }
   if (state !== "ended" || !(leaving || goToSignIn(signInLink()))) {
     showConnection(state);
@@ -88,11 +128,12 @@ function openPage() {
   room?.leave();
   const section = document.querySelector("#main > .room");
   room = null;
+  showSidebar(); // first: it says how far one has read
   if (section) {
-    room = new Room(section, { send: (frame) => socket.send(frame), outbox, longest: () => longest });
+    room = new Room(section, { send, outbox, requests, longest: () => longest });
     askAfterVisit();
   }
-  showSidebar();
+  presencePage();
   closeDrawer();
 }
 
@@ -113,5 +154,7 @@ document.addEventListener("submit", (event) => {
 startDrawer();
 followViewport();
 onTryNow(() => socket.connectNow());
+onWake(wake);
+startPresence(send);
 openPage();
 socket.connect();

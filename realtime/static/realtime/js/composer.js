@@ -1,20 +1,27 @@
 // Where one writes: it grows with the text, keeps a draft a room, and hands the text over on Enter.
+import { grow, hasKeyboard, isEnter } from "./field.js";
 import { erase, read, write } from "./store.js";
 
-// On a phone Enter breaks the line and the button sends: there is no Shift-Enter under a thumb.
-const hasKeyboard = matchMedia("(hover: hover) and (pointer: fine)");
-const growsItself = CSS.supports("field-sizing", "content");
 const NEARLY = 0.9; // of the longest message: from here the count is shown
+const TYPING_EVERY = 3_000; // ms: so often others are told that one goes on typing
 
 export class Composer {
-  /** `onSend(text)` takes what was written; `longest()` is the most characters a message may have. */
-  constructor(form, room, { onSend, longest }) {
-    Object.assign(this, { form, onSend, longest });
+  #told = 0; // when others heard last that one is typing
+
+  /**
+   * `onSend(text)` takes what was written; `onTyping()` tells that one is typing, and says whether that went out;
+   * `onEditLast()` says whether there was a message to edit; `longest()` is the most characters a message may have.
+   */
+  constructor(form, room, { onSend, onTyping, onEditLast, longest }) {
+    Object.assign(this, { form, onSend, onTyping, onEditLast, longest });
     this.field = form.querySelector("textarea");
     this.count = form.querySelector(".count");
     this.name = `draft:${room}`;
     this.field.value ||= read(this.name) ?? "";
-    this.field.addEventListener("input", () => this.#changed());
+    this.field.addEventListener("input", () => {
+      this.#changed();
+      this.#tellTyping();
+    });
     this.field.addEventListener("keydown", (event) => this.#key(event));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -29,18 +36,32 @@ export class Composer {
     }
   }
 
+  /** Nobody can write here any more: what was typed stays to be copied. Whether there is anything. */
+  close() {
+    this.field.readOnly = true;
+    this.form.querySelector(".send")?.remove();
+    return Boolean(this.field.value);
+  }
+
   #key(event) {
-    // While an input method composes, Enter chooses a word.
-    const plain = event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
-    if (plain && (hasKeyboard.matches || event.ctrlKey || event.metaKey)) {
+    if (isEnter(event)) {
       event.preventDefault();
       this.#send();
+    } else if (event.key === "ArrowUp" && !this.field.value && this.onEditLast()) {
+      event.preventDefault();
+    }
+  }
+
+  // To empty the field is not typing.
+  #tellTyping() {
+    if (this.field.value && Date.now() - this.#told >= TYPING_EVERY && this.onTyping()) {
+      this.#told = Date.now();
     }
   }
 
   #send() {
     const text = this.field.value.trim() ? this.field.value.trimEnd() : "";
-    if (!text || this.#length() > this.longest()) {
+    if (!text || this.field.readOnly || this.#length() > this.longest()) {
       this.field.focus();
       return;
     }
@@ -52,10 +73,7 @@ export class Composer {
 
   #changed() {
     this.field.value ? write(this.name, this.field.value) : erase(this.name);
-    if (!growsItself) {
-      this.field.style.height = "auto";
-      this.field.style.height = `${this.field.scrollHeight}px`;
-    }
+    grow(this.field);
     this.#showCount();
   }
 

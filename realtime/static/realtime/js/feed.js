@@ -72,6 +72,13 @@ export class Feed {
     this.#goOn();
   }
 
+  /** The tab was asleep: ask what changed, even if nothing seems to be missing. */
+  wake() {
+    if (!this.#loading) {
+      this.#ask();
+    }
+  }
+
   /** Rows as they were at `version` were added. Changes since then came while they were not there to be changed. */
   added(version) {
     if (version < this.version) {

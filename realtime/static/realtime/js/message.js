@@ -25,6 +25,21 @@ function tombstone() {
   return words;
 }
 
+function edited() {
+  const words = document.createElement("span");
+  words.className = "edited";
+  words.textContent = "(edited)";
+  return words;
+}
+
+// What the server's HTML needs a script for: buttons that copy code, and which of the people named is oneself.
+function enrich(root) {
+  addCodeButtons(root);
+  for (const name of root.querySelectorAll(".mention")) {
+    name.classList.toggle("me", name.dataset.person.split(" ").includes(document.body.dataset.user));
+  }
+}
+
 function fillTime(element, date) {
   element.dateTime = date.toISOString();
   element.textContent = clock(date);
@@ -53,15 +68,18 @@ export function messageRow(message) {
     text.replaceChildren(tombstone());
   } else {
     text.innerHTML = message.html;
-    addCodeButtons(text);
+    enrich(text);
+    if (message.edited) {
+      text.append(edited());
+    }
   }
   return row;
 }
 
-/** What the server rendered, in the reader's own clock and with the copy buttons that need a script. */
+/** What the server rendered, in the reader's own clock and with what needs a script. */
 export function adopt(row) {
   fillTime(row.querySelector("time"), new Date(row.dataset.time));
-  addCodeButtons(row);
+  enrich(row);
 }
 
 function button(words, action) {

@@ -1,17 +1,10 @@
 // Messages on their way: kept until the server says that they are stored, sent again with the same id after a
 // reconnect or a reload. The server knows a message by its sender and id, so sending again never doubles it.
+import { newId } from "./ids.js";
 import { erase, names, read, write } from "./store.js";
 
 const ANSWER_WITHIN = 20_000; // ms; the server promises a commit or a refusal well before
 const SLOW = "The server has not answered yet.";
-
-// crypto.randomUUID exists only on https and localhost; a server on plain http gets the same 122 random bits.
-function newId() {
-  if (crypto.randomUUID) {
-    return crypto.randomUUID();
-  }
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 export class Outbox {
   #items = new Map();

@@ -1,9 +1,12 @@
-// Tells the server how far one has read: up to the newest message that was seen while the page was visible.
-import { readUpTo } from "./unread.js";
+// Tells the server how far one has read: up to the newest message that was seen while the page was visible. When something
+// was marked unread, here or elsewhere, it tells nothing more until one leaves the room, or writes there.
+import { positionIn, readUpTo } from "./unread.js";
 
 const BETWEEN = 1_000; // ms; scrolling over a hundred messages is two frames
 
 export class Reader {
+  #epoch; // the one in which the room was opened: a later one was begun by marking something unread
+  #marking = false; // the server has not said yet that a new one has begun
   #seen = 0;
   #told = 0;
   #timer = 0;
@@ -12,13 +15,21 @@ export class Reader {
   /** `timeline` says what is in view; `send(frame)` whether it went out. */
   constructor(room, timeline, send) {
     Object.assign(this, { room, timeline, send });
+    this.#epoch = positionIn(room).epoch;
     const options = { signal: this.#stopped.signal };
     document.addEventListener("visibilitychange", () => this.look(), options);
     addEventListener("pagehide", () => this.#tell(), options);
   }
 
+  get #isHeld() {
+    return this.#marking || positionIn(this.room).epoch !== this.#epoch;
+  }
+
   /** Something came, or was scrolled. */
   look() {
+    if (this.#isHeld) {
+      return;
+    }
     const newest = document.visibilityState === "visible" ? this.timeline.newestInView : 0;
     if (newest > this.#seen) {
       this.#seen = newest;
@@ -27,6 +38,20 @@ export class Reader {
     if (this.#seen > this.#told && !this.#timer) {
       this.#tell();
       this.#timer = setTimeout(() => this.#again(), BETWEEN);
+    }
+  }
+
+  /** The message and all above it are to count as unread. */
+  markUnread(number) {
+    this.#marking = this.send({ type: "room.unread", room: this.room, number });
+  }
+
+  /** One wrote here, so one is reading again. */
+  resume() {
+    if (this.#isHeld) {
+      this.#marking = false;
+      this.#epoch = positionIn(this.room).epoch;
+      this.#seen = this.#told = 0;
     }
   }
 
@@ -49,7 +74,8 @@ export class Reader {
 
   #tell() {
     const number = this.#seen;
-    if (number > this.#told && this.send({ type: "room.read", room: this.room, number })) {
+    const frame = { type: "room.read", room: this.room, number, epoch: this.#epoch };
+    if (!this.#isHeld && number > this.#told && this.send(frame)) {
       this.#told = number;
     }
   }

@@ -6,7 +6,10 @@ import { Header } from "./header.js";
 import { pendingRow, showState } from "./message.js";
 import { fetchPage, NEWER, OLDER, Pages } from "./pages.js";
 import { Reader } from "./reader.js";
+import { Revisions } from "./revisions.js";
 import { Timeline } from "./timeline.js";
+import { Typists } from "./typists.js";
+import { positionIn } from "./unread.js";
 
 /** Oneself, as an author of messages that the server has not sent back yet. */
 function me() {
@@ -18,18 +21,29 @@ export class Room {
   // What happens to each kind of change, once its turn has come.
   #changes = {
     "message.new": (change) => this.#show(change),
-    "room.settings": (change) => this.header.settings(change),
+    "room.settings": (change) => this.#settings(change),
     "room.member": (change) => this.header.member(change),
   };
 
-  /** `section` is the page's room; `send(frame)` and `outbox` lead to the server. */
-  constructor(section, { send, outbox, longest }) {
+  /** `section` is the page's room; `send(frame)`, `outbox` and `requests` lead to the server. */
+  constructor(section, { send, outbox, requests, longest }) {
     this.id = Number(section.dataset.room);
     this.address = section.dataset.messages;
     this.outbox = outbox;
     this.header = new Header(section);
-    this.timeline = new Timeline(section, { onView: () => this.reader.look(), onNewest: () => this.#toNewest() });
+    this.timeline = new Timeline(section, {
+      onView: () => this.reader.look(),
+      onNewest: () => this.#toNewest(),
+      onRow: (row) => this.revisions.dress(row),
+    });
     this.reader = new Reader(this.id, this.timeline, send);
+    this.typists = new Typists(section.querySelector(".typing"));
+    this.revisions = new Revisions(section, {
+      requests,
+      timeline: this.timeline,
+      onUnread: (number) => this.reader.markUnread(number),
+      onClose: () => this.composer?.focus(),
+    });
     this.older = this.#pages(section, OLDER, () => this.timeline.first, (page) => this.#addOlder(page));
     this.newer = this.#pages(section, NEWER, () => this.timeline.last, (page) => this.#addNewer(page));
     this.feed = new Feed(Number(section.dataset.version), {
@@ -38,14 +52,16 @@ export class Room {
       load: () => this.#newest(),
       replace: (page) => this.#replace(page),
     });
-    this.#compose(section, longest);
+    this.#compose(section, longest, send);
     outbox.of(this.id).forEach((item) => this.itemChanged(item));
     section.addEventListener("click", (event) => this.#act(event));
+    this.#markUnread();
     this.reader.look();
   }
 
   leave() {
     this.reader.stop();
+    this.typists.clear();
     this.older.stop();
     this.newer.stop();
     this.feed.stop();
@@ -57,9 +73,21 @@ export class Room {
     this.reader.connected();
   }
 
+  /** The tab was asleep, or the network away: frames may be missing without a sign. */
+  wake() {
+    this.feed.wake();
+  }
+
+  /** Something was marked unread, here or in another tab. */
+  markedUnread() {
+    this.#markUnread();
+  }
+
   /** A frame that concerns this room. */
   receive(frame) {
-    if (frame.type in this.#changes) {
+    if (frame.type === "typing") {
+      this.#typing(frame.user);
+    } else if (frame.type in this.#changes) {
       this.feed.receive(frame);
     } else if (frame.type === "room.changes") {
       this.feed.changes(frame);
@@ -90,10 +118,34 @@ export class Room {
     return new Pages(section, end, { from, onPage, still: (change) => this.timeline.still(change) });
   }
 
-  #compose(section, longest) {
+  // The first unread message stands under a line; what comes after the room was opened does not move it.
+  #markUnread() {
+    this.timeline.markNew(positionIn(this.id).number + 1);
+  }
+
+  #typing(user) {
+    if (user.id !== me().id) {
+      this.typists.typing(user);
+    }
+  }
+
+  #settings(change) {
+    this.header.settings(change);
+    if (change.archived) {
+      this.typists.clear();
+      this.header.archived(this.composer?.close());
+    }
+  }
+
+  #compose(section, longest, send) {
     const form = section.querySelector(".composer");
     if (form) {
-      this.composer = new Composer(form, this.id, { longest, onSend: (text) => this.#send(text) });
+      this.composer = new Composer(form, this.id, {
+        longest,
+        onSend: (text) => this.#send(text),
+        onTyping: () => send({ type: "typing", room: this.id }),
+        onEditLast: () => this.revisions.editLast(),
+      });
       this.composer.focus();
     }
   }
@@ -119,9 +171,19 @@ export class Room {
     this.timeline.put(message);
     this.outbox.settle(message.id);
     const isNews = message.version > this.feed.version; // and not asked for once more after an older page
-    if (isNews && message.author.id !== me().id && !message.deleted) {
-      const plain = new DOMParser().parseFromString(message.html, "text/html").body.textContent;
-      announce(`${message.author.name}: ${plain}`);
+    if (isNews && !message.edited && !message.deleted) {
+      this.#said(message);
+    }
+  }
+
+  // Not read out: edits, and what one wrote oneself, in whichever tab.
+  #said({ author, html }) {
+    this.typists.stopped(author.id);
+    if (author.id === me().id) {
+      this.reader.resume();
+    } else {
+      const plain = new DOMParser().parseFromString(html, "text/html").body.textContent;
+      announce(`${author.name}: ${plain}`);
     }
   }
 

@@ -1,5 +1,6 @@
 // The sidebar's lists, fetched again when the server says that one's rooms have changed.
 
+import { showPresence } from "./presence.js";
 import { adoptCounts } from "./unread.js";
 
 const TOGETHER = 300; // ms; several changes at once are one request
@@ -26,9 +27,10 @@ async function fetched(address) {
   }
 }
 
-/** Marks the link of the page that is open, and what is unread. */
+/** Marks the link of the page that is open, what is unread, and who is here. */
 export function showSidebar() {
   adoptCounts();
+  showPresence();
   for (const link of document.querySelectorAll("#sidebar-lists :is(.room-link, .more-link)")) {
     link.ariaCurrent = link.pathname === location.pathname ? "page" : null;
   }

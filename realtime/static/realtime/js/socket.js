@@ -14,6 +14,7 @@ const LIMITED_DELAY = 10_000; // where the server did not say
 const HELLO_WITHIN = 15_000; // of asking for a connection, and again of getting one
 const PING_EVERY = 25_000; // below the 60 s after which proxies cut a silent connection
 const PONG_WITHIN = 8_000;
+const OURS = 4000; // codes from here on concern this socket alone, not everybody's (RFC 6455, section 7.4)
 const SOON = 2_000; // where something says that the connection may be gone
 
 const STATES = { [RESTART]: "restarting", [LIMITED]: "limited" };
@@ -25,6 +26,7 @@ export class Socket {
   #greeting = 0;
   #ping = 0;
   #pong = 0;
+  #spread = 0; // ms in which this server's clients come back if it loses them all; what the last pong said
   #limitedFor = 0; // ms; what the server last said of how long to stay away
 
   /** `onFrame(frame)` gets every frame; `onState` one of "connecting", "open", "offline", "restarting", "limited", "ended". */
@@ -81,6 +83,9 @@ export class Socket {
       this.#keepAlive();
       this.#become("open");
     }
+    if (frame.type === "pong") {
+      this.#spread = frame.spread * 1000;
+    }
     if (frame.code === "limited" && !this.isOpen) {
       this.#limitedFor = (frame.retry_after ?? 0) * 1000;
     }
@@ -135,7 +140,12 @@ export class Socket {
     this.#failures += 1;
     this.#become(STATES[code] ?? (this.#failures === 1 ? "connecting" : "offline"));
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.connect(), jittered(this.#delay(code)));
+    this.#timer = setTimeout(() => this.connect(), this.#apart(code) + jittered(this.#delay(code)));
+  }
+
+  // Whoever lost a server lost it together with thousands of others: the first time, each comes at a moment of its own.
+  #apart(code) {
+    return this.#failures === 1 && code < OURS ? Math.random() * this.#spread : 0;
   }
 
   #delay(code) {

@@ -36,6 +36,15 @@ function indexFrom(elements, isThere) {
   return low;
 }
 
+function newLine() {
+  const line = document.createElement("li");
+  line.className = "new-line";
+  const words = document.createElement("span");
+  words.textContent = "New";
+  line.append(words);
+  return line;
+}
+
 export class Timeline {
   #list;
   #scroller;
@@ -45,21 +54,36 @@ export class Timeline {
   #queue = [];
   #scheduled = false;
   #unseen = 0;
+  #firstNew = 0; // the number of the message that the "new" line stands before; 0 for none
 
-  /** `room` is the section of the page; `onView()` hears when other rows are in view, `onNewest()` is the way there. */
-  constructor(room, { onView, onNewest }) {
+  /**
+   * `room` is the section of the page; `onView()` hears when other rows are in view, `onNewest()` is the way there, and
+   * `onRow(row)` gets each row that is made.
+   */
+  constructor(room, { onView, onNewest, onRow }) {
     this.#list = room.querySelector(".messages");
     this.#scroller = room.querySelector(".timeline");
     this.#older = room.querySelector(".older");
     this.#newer = room.querySelector(".newer");
     this.#newest = Number(room.dataset.last);
     this.pill = room.querySelector(".pill");
-    this.onView = onView;
+    Object.assign(this, { onView, onRow });
     this.#rows().forEach((row) => adopt(row));
     layOut(this.#rows());
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.#scroller.addEventListener("keydown", (event) => this.#pressed(event, onNewest));
     this.pill.addEventListener("click", onNewest);
+  }
+
+  /** This message and what is below it is new to the reader: it stands under a line that says so. */
+  markNew(wanted) {
+    this.#firstNew = wanted <= this.#newest ? wanted : 0; // what comes later is new without being told so
+    this.#keepPlace(() => this.#placeNewLine());
+  }
+
+  /** The lowest stored row of which `holds(row)` is true, if any. */
+  lastWhere(holds) {
+    return this.#rows().filter(isStored).findLast(holds);
   }
 
   /** The lowest number there is; null without any. */
@@ -115,18 +139,22 @@ export class Timeline {
   /** A page of older messages, oldest first, above what is there. */
   addOlder(messages) {
     const first = this.first ?? Infinity;
-    const rows = messages.filter((message) => message.number < first).map(messageRow);
+    const rows = messages.filter((message) => message.number < first).map((message) => this.#row(message));
     this.#keepPlace(() => {
       const next = this.#rows()[0];
       this.#list.prepend(...rows);
       layOut([...rows, next]);
+      this.#placeNewLine();
     });
     this.#trim();
   }
 
   /** A page of newer messages, oldest first, below what is there. */
   addNewer(messages) {
-    this.#keepPlace(() => messages.forEach((message) => this.#insert(message)));
+    this.#keepPlace(() => {
+      messages.forEach((message) => this.#insert(message));
+      this.#placeNewLine();
+    });
     this.#trim();
   }
 
@@ -141,6 +169,7 @@ export class Timeline {
     this.#queue = [];
     this.#list.querySelectorAll('.message:not([data-number=""]), .day').forEach((row) => row.remove());
     messages.forEach((message) => this.#insert(message));
+    this.#placeNewLine();
     this.toBottom();
   }
 
@@ -163,6 +192,27 @@ export class Timeline {
     }
   }
 
+  #row(message) {
+    const row = messageRow(message);
+    this.onRow(row);
+    return row;
+  }
+
+  // Above the day line of its message; while that is not loaded, nowhere.
+  #placeNewLine() {
+    const row = this.#firstNew && this.#list.querySelector(`.message[data-number="${this.#firstNew}"]`);
+    const line = this.#list.querySelector(".new-line") ?? newLine();
+    if (!row) {
+      line.remove();
+      return;
+    }
+    const above = row.previousElementSibling;
+    const place = above?.classList.contains("day") ? above : row;
+    if (place.previousElementSibling !== line) {
+      place.before(line);
+    }
+  }
+
   #rows() {
     return [...this.#list.querySelectorAll(".message")];
   }
@@ -176,7 +226,10 @@ export class Timeline {
     }
     const isRead = this.isAtBottom;
     let added = 0;
-    this.#keepPlace(() => messages.forEach((message) => (added += this.#show(message) ? 1 : 0)));
+    this.#keepPlace(() => {
+      messages.forEach((message) => (added += this.#show(message) ? 1 : 0));
+      this.#placeNewLine();
+    });
     this.#trim();
     if (!isRead) {
       this.#unseen += added;
@@ -190,7 +243,7 @@ export class Timeline {
     const isNews = message.number > this.#newest;
     if (this.#isOutside(message.number)) {
       this.#newest = Math.max(this.#newest, message.number);
-      this.pending(message.id)?.remove();
+      this.#dropPending(message.id);
       return isNews && !isMine(message);
     }
     return this.#insert(message) && !isMine(message);
@@ -204,10 +257,10 @@ export class Timeline {
   // Whether it was not there yet.
   #insert(message) {
     this.#newest = Math.max(this.#newest, message.number);
-    const row = messageRow(message);
+    const row = this.#row(message);
     const next = this.#rowFrom(message.number);
     const there = next && number(next) === message.number ? next : null;
-    this.pending(message.id)?.remove();
+    this.#dropPending(message.id);
     if (there) {
       if (Number(there.dataset.version) < message.version) {
         there.replaceWith(row);
@@ -218,6 +271,14 @@ export class Timeline {
     this.#list.insertBefore(row, this.#placeFor(row, next));
     layOut([row, after(row)]);
     return true;
+  }
+
+  // With its day line, if it was the only row of that day below the newer edge.
+  #dropPending(id) {
+    const row = this.pending(id);
+    if (row) {
+      this.remove(row);
+    }
   }
 
   // The first stored row whose number is not below; looked for from the end, where nearly all messages go.
@@ -286,6 +347,7 @@ export class Timeline {
       this.#letGo(rows.slice(start + KEEP_ROWS), this.#newer);
       removeEmptyDays(this.#list);
       layOut([rows[start], after(rows[start + KEEP_ROWS - 1])]);
+      this.#placeNewLine();
     });
   }
 

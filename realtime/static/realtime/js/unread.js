@@ -1,50 +1,101 @@
-// How many messages of each room one has not read: its last number, less the number up to which one has read. Both only
-// go up, so it does not matter in which order pages, frames and one's own reading tell of them.
+// What is unread in each room: its last number less the one up to which one has read, and how often one is named there.
+// A position is an epoch and a number, the greater one wins, and a last number only goes up: so it does not matter in
+// which order pages, frames, other tabs and one's own reading tell of them.
+import { showCounts } from "./title.js";
 
 const MOST = 99;
-const rooms = new Map(); // id → {version, last, read}
+const rooms = new Map(); // id → {version, last, read, counted, named}
 
 let scheduled = false;
 
 function known(id) {
   if (!rooms.has(id)) {
-    rooms.set(id, { version: 0, last: 0, read: 0 });
+    const counted = { mentions: 0, upto: 0 }; // by the server, when the room's last number was that
+    rooms.set(id, { version: 0, last: 0, read: { epoch: 0, number: 0 }, counted, named: new Set() });
   }
   return rooms.get(id);
 }
 
-function raise(id, news) {
-  const room = known(id);
-  for (const [name, value] of Object.entries(news)) {
-    room[name] = Math.max(room[name], value);
+function isBeyond(one, other) {
+  return one.epoch > other.epoch || (one.epoch === other.epoch && one.number > other.number);
+}
+
+function move(room, position) {
+  if (isBeyond(position, room.read)) {
+    room.read = position;
   }
+}
+
+function adopt(room, { version, last, read, epoch, mentions }) {
+  const position = { epoch: Number(epoch), number: Number(read) };
+  if (!isBeyond(room.read, position) || Number(last) > room.counted.upto) {
+    room.counted = { mentions: Number(mentions), upto: Number(last) };
+    room.named = new Set([...room.named].filter((number) => number > room.counted.upto));
+  }
+  room.version = Math.max(room.version, Number(version));
+  room.last = Math.max(room.last, Number(last));
+  move(room, position);
 }
 
 /** Takes what the sidebar's links say, and shows in them what is known beyond that. */
 export function adoptCounts() {
   for (const { dataset } of links()) {
-    const { room, version, last, read } = dataset;
-    raise(Number(room), { version: Number(version), last: Number(last), read: Number(read) });
+    adopt(known(Number(dataset.room)), dataset);
   }
   show();
 }
 
+/** How far one has read a room: {epoch, number}. */
+export const positionIn = (id) => known(id).read;
+
 /** A `message.new` frame, of whatever room. Who writes has read what is above. */
 export function arrived(frame) {
-  const mine = String(frame.author.id) === document.body.dataset.user;
-  raise(frame.room, { version: frame.version, last: frame.number, read: mine ? frame.number : 0 });
+  const room = known(frame.room);
+  if (frame.number > room.last && frame.author.id === me()) {
+    move(room, { epoch: room.read.epoch, number: frame.number });
+  }
+  room.version = Math.max(room.version, frame.version);
+  room.last = Math.max(room.last, frame.number);
+  noteMention(room, frame);
   schedule();
 }
 
 /** One has read a room up to this number. */
 export function readUpTo(id, number) {
-  raise(id, { last: number, read: number });
+  const room = known(id);
+  room.last = Math.max(room.last, number);
+  move(room, { epoch: room.read.epoch, number });
   schedule();
+}
+
+/** How far one has read, as the server has it. Whether that begins a new epoch: something was marked unread. */
+export function readElsewhere(id, epoch, number) {
+  const room = known(id);
+  const isAnew = epoch > room.read.epoch;
+  move(room, { epoch, number });
+  schedule();
+  return isAnew;
 }
 
 /** Whether the server knows of changes to one's rooms that never came here: {room id: version}, as in `hello`. */
 export function isBehind(versions) {
   return Object.entries(versions).some(([id, version]) => version > (rooms.get(Number(id))?.version ?? -1));
+}
+
+const me = () => Number(document.body.dataset.user);
+
+// An edit may name one, or no longer.
+function noteMention(room, { number, mentions, author }) {
+  if (mentions?.includes(me()) && author.id !== me()) {
+    room.named.add(number);
+  } else {
+    room.named.delete(number);
+  }
+}
+
+function mentionsIn({ read, counted, named }) {
+  const above = [...named].filter((number) => number > Math.max(read.number, counted.upto)).length;
+  return above + Math.min(counted.mentions, Math.max(counted.upto - read.number, 0));
 }
 
 function links() {
@@ -61,12 +112,24 @@ function schedule() {
 
 function show() {
   scheduled = false;
+  const all = { unread: 0, mentions: 0 };
   for (const link of links()) {
-    const { last, read } = known(Number(link.dataset.room));
-    const count = Math.max(last - read, 0);
-    const badge = link.querySelector(".badge");
-    badge.hidden = !count;
-    badge.querySelector(".number").textContent = count > MOST ? `${MOST}+` : count;
-    link.classList.toggle("unread", count > 0);
+    const room = known(Number(link.dataset.room));
+    const unread = Math.max(room.last - room.read.number, 0);
+    const mentions = unread && mentionsIn(room);
+    showBadge(link, unread, mentions);
+    all.unread += unread;
+    all.mentions += mentions;
   }
+  showCounts(all.unread, all.mentions);
+}
+
+function showBadge(link, unread, mentions) {
+  const badge = link.querySelector(".badge");
+  badge.hidden = !unread;
+  badge.classList.toggle("mentioned", mentions > 0);
+  badge.querySelector(".at").textContent = mentions ? "@" : "";
+  badge.querySelector(".number").textContent = unread > MOST ? `${MOST}+` : unread;
+  badge.querySelector(".words").textContent = mentions ? " unread, you are mentioned" : " unread";
+  link.classList.toggle("unread", unread > 0);
 }

@@ -1,4 +1,5 @@
 // From page to page without a reload: the address changes, Back works, and the socket stays.
+import { showTitle } from "./title.js";
 
 const SKELETON_AFTER = 150; // ms; a page that comes sooner needs no stand-in
 
@@ -57,7 +58,7 @@ export class Visits {
       history.pushState(null, "", address);
     }
     this.#current = location.pathname + location.search;
-    document.title = page.title;
+    showTitle(page.title);
     document.getElementById("main").replaceWith(document.adoptNode(main));
     document.getElementById("sidebar-lists").replaceWith(document.adoptNode(page.getElementById("sidebar-lists")));
     main.focus({ preventScroll: true });
