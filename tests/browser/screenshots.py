@@ -197,7 +197,7 @@ def photograph(browser: Browser, site: Site, walk: Walk, folder: Path) -> list[s
 
 
 def moments(alice: Visitor, bob: Visitor, folder: Path, name: str) -> None:
-    """One is named elsewhere, what is new there, who types, a message's menu, editor and question, and who is removed."""
+    """One is named elsewhere, what is new there, who types, a message's menu, editor and question, a removal."""
     alice.page.goto("/people/")
     bob.write("One more thing, @Alice: with sugar?")
     expect(alice.page.locator(".badge.mentioned")).to_have_count(1)
