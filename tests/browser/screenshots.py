@@ -197,7 +197,13 @@ def photograph(browser: Browser, site: Site, walk: Walk, folder: Path) -> list[s
 
 
 def moments(alice: Visitor, bob: Visitor, folder: Path, name: str) -> None:
-    """Somebody types, the menu of a message, its editor, and the question before it is deleted."""
+    """One is named elsewhere, what is new there, who types, a message's menu, editor and question, a removal."""
+    alice.page.goto("/people/")
+    bob.write("One more thing, @Alice: with sugar?")
+    expect(alice.page.locator(".badge.mentioned")).to_have_count(1)
+    if alice.page.locator(".drawer-open").is_visible():
+        alice.page.locator(".drawer-open").click()
+    picture(alice, folder / f"moment-named-{name}")
     alice.page.goto(bob.page.url)
     alice.write("Black, please")
     last = alice.messages().last

@@ -115,7 +115,8 @@ def test_the_menu_is_used_with_the_keyboard(alice: Visitor, room: str):
 
 def test_an_edit_without_a_connection_waits_for_it(alice: Visitor, bob: Visitor, shared: str):
     alice.write("before the tunnel")
-    expect(message(bob, 1)).to_be_visible()
+    for visitor in (alice, bob):
+        expect(message(visitor, 1)).to_be_visible()
     alice.page.keyboard.press("ArrowUp")
     field = message(alice, 1).get_by_role("textbox")
     expect(field).to_have_value("before the tunnel")

@@ -2,7 +2,7 @@
 // that is open, it tells on asking. Nothing is shown while nothing is known.
 
 const LARGE_ROOM = 100; // people, as in presence.py: of larger rooms nothing is told unasked
-const AGAIN_AFTER = 10_000; // ms; somebody came or went: the open room's count may be another one
+const AGAIN_AFTER = 6_000; // ms; an answer about a room may be five seconds old, and who came since was told before
 
 let send = null;
 let around = null; // ids of those who are here; null without a connection
@@ -19,6 +19,7 @@ export function askPresence() {
   around ??= new Set();
   send({ type: "presence.ask" });
   askRoom();
+  askRoomSoon();
 }
 
 /** The connection is gone, and with it what was known. */
@@ -33,6 +34,7 @@ export function presencePage() {
   if (roomOfPage() !== inRoom.room) {
     forgetRoom();
     askRoom();
+    askRoomSoon();
   }
   showPresence();
 }
