@@ -23,6 +23,8 @@ logger = logging.getLogger("ratelimit")
 _PROCESS = secrets.token_hex(8)
 _numbers = itertools.count()
 
+RENEW_AT_ONCE = 50  # sockets
+
 
 class SocketLimits:
     """Of a socket whose person is known."""
@@ -43,10 +45,14 @@ class SocketLimits:
     async def close(self) -> None:
         await Leases.here().give_back(self)
 
-    async def holding(self) -> list[Charge]:
-        """What it should hold by the policies of now, which may have come after the socket."""
+    async def holding(self, fresh: bool = True) -> list[Charge]:
+        """What it should hold by the policies of now, which may have come after the socket.
+
+        If not `fresh`, by the tier that its person had when that was asked last: what it holds was charged by that.
+        """
         policies = await book.apolicies()
-        await self._caller.load()
+        if fresh:
+            await self._caller.load()
         asked = policies.asked(self._opening, self._caller, lease=self._lease)
         return [each.charge for each in asked if each.charge.lease]
 
@@ -113,22 +119,28 @@ class Leases:
         """What Redis does not hear of ends by itself, within a minute."""
         if limits in self._open:
             self._open.remove(limits)
-            if charges := await limits.holding():
+            if charges := await limits.holding(fresh=False):
                 await Batches.here().refund(charges)
 
     async def _renew(self) -> None:
         try:
             while self._open:
-                await asyncio.sleep(RENEW_SECONDS)
-                renewed = await asyncio.gather(*map(self._renew_one, list(self._open)), return_exceptions=True)
-                for error in filter(None, renewed):  # a fault with one socket must not end what all others hold
-                    logger.error("A place could not be held any longer", exc_info=error)
+                await self._renew_all(list(self._open))
         finally:
             self._renewing = None
 
+    async def _renew_all(self, limits: list[SocketLimits]) -> None:
+        """A few at a time over the whole interval: thousands at once would hold up everything else on the loop."""
+        parts = [limits[start : start + RENEW_AT_ONCE] for start in range(0, len(limits), RENEW_AT_ONCE)]
+        for part in parts:
+            await asyncio.sleep(RENEW_SECONDS / len(parts))
+            renewed = await asyncio.gather(*map(self._renew_one, part), return_exceptions=True)
+            for error in filter(None, renewed):  # a fault with one socket must not end what all others hold
+                logger.error("A place could not be held any longer", exc_info=error)
+
     async def _renew_one(self, limits: SocketLimits) -> None:
         """Nobody is closed who has no place any more, such as after a lower limit: they keep what they have."""
-        charges = await limits.holding()
+        charges = await limits.holding() if limits in self._open else []
         if charges and limits in self._open:
             await Batches.here().hit(charges)
             if limits not in self._open:  # closed meanwhile, and its refund may have come before

@@ -119,7 +119,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if await sessions.amissing(self.outlet.session):  # and its end is seen here or comes as news
             self.outlet.hang_up(SIGNED_OUT)
             return
-        await Hub.here().keep_only(self.outlet, versions)  # and who left a room in between hears no more of it
+        Hub.here().keep_only(self.outlet, versions)  # and who left a room in between hears no more of it
         Hub.here().began(versions)
         self.user_id, self._name = user_id, visitor.user.display_name
         self.outlet.release(frames.hello(user_id, versions, reads, settings.MESSAGE_MAX_LENGTH))
@@ -246,7 +246,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             raise ChatError("no_room")
         await Hub.here().follow(self.outlet, [frame.room])
         if not await run(queries.is_member, user_id, frame.room):
-            await Hub.here().leave(self.outlet, room_topic(frame.room))
+            Hub.here().leave(self.outlet, room_topic(frame.room))
             raise ChatError("no_room")
         version = await run(queries.last_version, frame.room)
         Hub.here().began({frame.room: version})

@@ -128,7 +128,7 @@ class Healing:
 
     async def _match(self, outlet: Outlet, heard: set[int], allowed: set[int]) -> None:
         for room_id in heard - allowed:
-            await self._hub.leave(outlet, room_topic(room_id))
+            self._hub.leave(outlet, room_topic(room_id))
             outlet.push(frames.removed(room_id))
         missed = allowed - self._hub.topics.rooms_of(outlet)
         if missed and outlet in self._hub.topics:

@@ -7,6 +7,7 @@ read once from the database for all sockets of the room (`healing.py`).
 
 import asyncio
 import logging
+import time
 import weakref
 from collections.abc import Container, Coroutine, Iterable
 from typing import Any
@@ -32,6 +33,7 @@ HOLD_SECONDS = 0.1  # how long an early batch may wait for the one before it: tw
 # Sockets whose first questions to Redis and the database are on their way. A crowd that comes back waits here, and
 # those who are connected already get their answers meanwhile.
 OPENING_AT_ONCE = 16
+LINGER_SECONDS = 10.0  # that a topic stays subscribed to after its last socket: most come back, and a crowd all at once
 RETURNS_A_SECOND = 500  # sockets; a process can open some 300 to 1,000 a second and do nothing else
 
 
@@ -44,6 +46,8 @@ class Hub:
         self._layer = get_channel_layer()
         self._channel = ""
         self._subscribing = asyncio.Lock()
+        self._subscribed: set[str] = set()
+        self._unheard: dict[str, float] = {}  # topics without a socket, by when they are to be unsubscribed from
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._resumes = Resumes()
@@ -75,11 +79,11 @@ class Hub:
         self._start()
         await self.subscribe(self._add_rooms(outlet, room_ids))
 
-    async def keep_only(self, outlet: Outlet, room_ids: Container[int]) -> None:
+    def keep_only(self, outlet: Outlet, room_ids: Container[int]) -> None:
         """Stop a socket from hearing every other room."""
         for room_id in self.topics.rooms_of(outlet):
             if room_id not in room_ids:
-                await self.leave(outlet, room_topic(room_id))
+                self.leave(outlet, room_topic(room_id))
 
     def began(self, versions: dict[int, int]) -> None:
         """Rooms stand at these versions: those the hub has just begun to follow count from here."""
@@ -105,20 +109,19 @@ class Hub:
             topic.people = found[room_id].people if room_id in found else None
         return topic.people is not None and topic.people < presence.LARGE_ROOM
 
-    async def leave(self, outlet: Outlet, name: str) -> None:
-        for topic in self.topics.take_out(outlet, name):
-            await self._unsubscribe(topic)
+    def leave(self, outlet: Outlet, name: str) -> None:
+        self._linger(self.topics.take_out(outlet, name))
 
     def leave_all(self, outlet: Outlet) -> None:
-        """Forget a socket at once; what nobody hears any more is unsubscribed from in the background.
-
-        It waits for nothing, so no cancellation can leave a dead socket behind.
-        """
+        """Forget a socket. It waits for nothing, so no cancellation can leave a dead socket behind."""
         people, unheard = self.topics.pop(outlet)
         for user_id in people:
             self.presence.closed(user_id)
-        for topic in unheard:
-            self.in_background(self._unsubscribe(topic))
+        self._linger(unheard)
+
+    def _linger(self, unheard: list[Topic]) -> None:
+        ends = time.monotonic() + LINGER_SECONDS
+        self._unheard.update((topic.name, ends) for topic in unheard)
 
     @property
     def sockets(self) -> int:
@@ -142,6 +145,8 @@ class Hub:
         await asyncio.gather(*self._tasks, *self._background, return_exceptions=True)
         self._tasks.clear()
         self.topics.clear()
+        self._subscribed.clear()
+        self._unheard.clear()
         await self._layer.flush()
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -154,7 +159,8 @@ class Hub:
 
     def _start(self) -> None:
         if not self._tasks:
-            always = (self._receive(), self.healing.keep(), self.looks.keep(), self.presence.keep())
+            own = (self._receive(), self._unsubscribe_always())
+            always = (*own, self.healing.keep(), self.looks.keep(), self.presence.keep())
             self._tasks = [asyncio.create_task(work) for work in always]
 
     # --- From the channel layer ------------------------------------------------------------------------------------
@@ -166,19 +172,29 @@ class Hub:
                 if not self._channel:
                     self._channel = await self._layer.new_channel()
                 for topic in topics:
-                    if not topic.subscribed and self.topics.get(topic.name) is topic:
+                    if topic.name not in self._subscribed and self.topics.get(topic.name) is topic:
                         await self._layer.group_add(topic.name, self._channel)
-                        topic.subscribed = True
+                        self._subscribed.add(topic.name)
         except (RedisError, OSError):
             return  # at the first failure: each further one would cost a socket its time-out
 
-    async def _unsubscribe(self, topic: Topic) -> None:
-        if self.topics.get(topic.name) is not None:
-            return  # somebody came while this waited for its turn
-        try:
-            await self._layer.group_discard(topic.name, self._channel)
-        except (RedisError, OSError):
-            logger.debug("%s is still subscribed: Redis is away", topic.name)
+    async def _unsubscribe_always(self) -> None:
+        while True:
+            await asyncio.sleep(LINGER_SECONDS / 10)
+            now = time.monotonic()
+            for name in [name for name, ends in self._unheard.items() if ends <= now]:
+                del self._unheard[name]
+                await self._unsubscribe(name)
+
+    async def _unsubscribe(self, name: str) -> None:
+        async with self._subscribing:
+            if self.topics.get(name) is not None or name not in self._subscribed:
+                return  # somebody came back
+            self._subscribed.discard(name)
+            try:
+                await self._layer.group_discard(name, self._channel)
+            except (RedisError, OSError):
+                logger.debug("%s is still subscribed: Redis is away", name)
 
     async def _receive(self) -> None:
         while True:
@@ -217,7 +233,7 @@ class Hub:
         person.hang_up(batch.get("ended", ()), batch.get("code", SIGNED_OUT))
         if batch["left"]:
             for outlet in list(person.outlets):
-                self.in_background(self.leave(outlet, room_topic(batch["left"])))
+                self.leave(outlet, room_topic(batch["left"]))
 
     def _tell_presence(self, batch: dict[str, Any]) -> None:
         """One frame for each socket that shares a room with any of those who came and went."""

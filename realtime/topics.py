@@ -23,7 +23,6 @@ class Topic:
     outlets: set[Outlet] = field(default_factory=set)
     early: dict[int, dict[str, Any]] = field(default_factory=dict)
     people: int | None = None  # how many are in the room, as soon as somebody needed to know
-    subscribed: bool = False
     healing: asyncio.TimerHandle | None = None
 
     def push(self, ready: list[str]) -> None:
