@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,9 @@ from .prepared import CLOSE_SECONDS, Proof, changed, offer
 logger = logging.getLogger("intellicolab")
 
 Message = dict[str, Any]
+
+# Connections in each turn of the reactor: a crowd that connects at once must not keep all others from their turn.
+ACCEPT_AT_ONCE = 2
 
 PROOF = Proof("Daphne", daphne="4.2", twisted="26.10", autobahn="26.10")
 PLAIN = (tcp.Server, unix.Server)
@@ -57,6 +61,11 @@ class Server(server.Server):
             application.add_done_callback(partial(cut_off, protocol))
         return queue
 
+    def listen_success(self, port: Any) -> None:
+        """Twisted takes up to a hundred connections, and more each time, before it reads from any that is there."""
+        super().listen_success(port)
+        port.doRead = partial(accept_few, port, port.doRead)
+
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         """Hand the message to the protocol; for a part of a stream, returns when the reader keeps up."""
         if message["type"] != "http.response.body":
@@ -67,6 +76,11 @@ class Server(server.Server):
         if more and protocol.producer:
             await protocol.producer.low.wait()
         return None
+
+
+def accept_few(port: Any, accept: Callable[[], None]) -> None:
+    port.numberAccepts = ACCEPT_AT_ONCE
+    accept()
 
 
 class WebSocketProtocol(ws_protocol.WebSocketProtocol):

@@ -1,4 +1,5 @@
-"""uvicorn's WebSocket protocol with prepared frames, and with an end for a client that never reads.
+"""uvicorn's WebSocket protocol with prepared frames, with handshakes that take turns, and with an end for a client
+that never reads.
 
 Its own `transport.close()` waits for the buffer to empty: for ever, where the client keeps the connection and reads
 nothing.
@@ -6,7 +7,8 @@ nothing.
 
 import asyncio
 from asyncio import selector_events
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -39,10 +41,47 @@ def plain_transports() -> Iterator[type]:
 PLAIN = frozenset(plain_transports())
 
 
+class Handshakes:
+    """One in each turn of the event loop: a crowd that connects at once must not keep all others from their turn."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def later(self, loop: asyncio.AbstractEventLoop, handshake: Callable[[], None]) -> None:
+        self._waiting.append(handshake)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._next, loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._waiting[0]()
+        finally:
+            self._waiting.popleft()
+            if self._waiting:
+                loop.call_soon(self._next, loop)
+
+
+handshakes = Handshakes()
+
+
 class Protocol(WebSocketsSansIOProtocol):
     """For `uvicorn --ws`; the server makes one a connection."""
 
     _end: asyncio.TimerHandle | None = None
+    _request: bytes | None = b""  # what has come of the handshake, until it has its turn
+
+    def data_received(self, data: bytes) -> None:
+        if self._request is None:
+            super().data_received(data)
+            return
+        if not self._request:
+            handshakes.later(self.loop, self._shake_hands)
+        self._request += data
+
+    def _shake_hands(self) -> None:
+        request, self._request = self._request, None
+        if request and not self.transport.is_closing():
+            super().data_received(request)
 
     async def run_asgi(self) -> None:
         if type(self.transport) in PLAIN and PROOF.covers(self, INSIDE) and PROOF.covers(self.conn, CONNECTION):
