@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from autobahn.websocket import protocol
 from daphne import server, ws_protocol
 from daphne.http_protocol import WebRequest
 from twisted.internet import tcp, unix
@@ -112,6 +113,8 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
 
 
 ws_protocol.WebSocketFactory.protocol = WebSocketProtocol
+# For each connection Autobahn lays out all of its settings, for a line that it then drops unlogged: a tenth of the work.
+protocol.pformat = str
 
 
 def waiting_bytes(transport: Any) -> int:
