@@ -113,7 +113,7 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
 
 
 ws_protocol.WebSocketFactory.protocol = WebSocketProtocol
-# For each connection Autobahn lays out all of its settings, for a line that it then drops unlogged: a tenth of the work.
+# For each connection Autobahn lays out all its settings, for a line that it then drops unlogged: a tenth of the work.
 protocol.pformat = str
 
 

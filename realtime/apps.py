@@ -6,4 +6,4 @@ class RealtimeConfig(AppConfig):
     verbose_name = "Chat"
 
     def ready(self) -> None:
-        from . import receivers  # noqa: F401  signal receivers register when imported
+        from . import presence, receivers  # noqa: F401  a cached thing and signal receivers register when imported

@@ -236,7 +236,7 @@ def badge(browser, path="/sidebar"):
 def test_the_sidebar_tells_how_much_is_unread(alice, bob, room, browser):
     say(room, alice, *(f"m{n}" for n in range(7)))
     page = browser.get("/sidebar").content.decode()
-    assert '<span class="badge"><span class="number">7</span>' in page
+    assert '<span class="badge"><span class="at"></span><span class="number">7</span>' in page
     services.mark_read(bob.pk, room.pk, 7)
     assert '<span class="badge" hidden>' in browser.get("/sidebar").content.decode()
 
@@ -271,9 +271,9 @@ def test_another_process_sees_the_position_before_and_after_its_flush(site):
         " print('NUMBER', place.number)"
     )
     number = site.manage("shell", "-v", "0", "-c", code).stdout.split("NUMBER")[1].strip()
-    assert b'<span class="badge"><span class="number">' in site.get("/sidebar", Cookie=two["cookie"])[1]
+    assert b'<span class="badge"><span class="at">' in site.get("/sidebar", Cookie=two["cookie"])[1]
     read = f"from realtime import services; services.mark_read({two['id']}, {two['room']}, {number})"
     assert site.manage("shell", "-v", "0", "-c", read).returncode == 0
-    assert b'<span class="badge"><span class="number">' not in site.get("/sidebar", Cookie=two["cookie"])[1]
+    assert b'<span class="badge"><span class="at">' not in site.get("/sidebar", Cookie=two["cookie"])[1]
     assert site.manage("drain").returncode == 0
-    assert b'<span class="badge"><span class="number">' not in site.get("/sidebar", Cookie=two["cookie"])[1]
+    assert b'<span class="badge"><span class="at">' not in site.get("/sidebar", Cookie=two["cookie"])[1]

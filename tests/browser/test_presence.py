@@ -95,15 +95,15 @@ def test_who_stops_typing_is_told_of_for_some_seconds_only(alice: Visitor, bob: 
 
 
 def test_two_who_type_are_both_named(open_browser: Callable[..., Visitor], alice: Visitor, bob: Visitor, shared: str):
-    charlie = open_browser("charlie")
-    charlie.join(shared)
+    dora = open_browser("dora")
+    dora.join(shared)
 
     line = alice.page.locator(".typing")
 
     def both_type() -> bool:
-        for visitor in (bob, charlie):
+        for visitor in (bob, dora):
             visitor.page.locator(".composer textarea").press_sequentially("x")
         return " and " in line.inner_text()
 
     wait_until(alice.page, both_type)
-    expect(line).to_have_text(re.compile("^(Bob and Charlie|Charlie and Bob) are typing…$"))
+    expect(line).to_have_text(re.compile("^(Bob and Dora|Dora and Bob) are typing…$"))
