@@ -18,6 +18,8 @@ class Reader(Member):
         await self.answer
 
     def answered(self, payload: bytes) -> None:
+        if payload.startswith(b'{"type":"presence"'):
+            return  # who came and went is told at any time
         assert payload.startswith(b'{"type":"room.changes"'), payload[:200]
         self.answer.set_result(payload)
 
