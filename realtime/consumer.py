@@ -71,9 +71,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         finally:  # however it ended, a crash of ours included: a hub must not keep a socket that is gone
             self.outlet.close()
             Hub.here().leave_all(self.outlet)
-            await self._limits.close()
             if self.user_id is not None:
                 Notes.here().leave(last_seen.note_leaving, self.user_id)
+            await self._limits.close()  # last: a cancellation may end it
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without Channels' connection clean-up, a thread hop an event: no database is touched on this thread."""

@@ -104,11 +104,11 @@ def _named_above_stored() -> Coalesce:
 
 def _named_above(reads: dict[int, Position]) -> dict[int, int]:
     """{membership: mentions above a position that is not in the database yet}."""
+    if not reads:
+        return {}
     above = Q()
     for membership, read in reads.items():
         above |= Q(membership=membership, number__gt=read.number)
-    if not reads:
-        return {}
     counted = Mention.objects.filter(above).values("membership").annotate(count=Count("pk"))
     return dict.fromkeys(reads, 0) | dict(counted.values_list("membership", "count"))
 
