@@ -16,7 +16,7 @@ from typing import Any
 
 from autobahn.websocket import protocol
 from daphne import server, ws_protocol
-from daphne.http_protocol import WebRequest
+from daphne.http_protocol import HTTPFactory, WebRequest
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IPushProducer
 from twisted.protocols.policies import ProtocolWrapper
@@ -25,6 +25,7 @@ from zope.interface import implementer
 from realtime.errors import TOO_SLOW
 from realtime.outlet import MAX_WAITING_BYTES
 
+from .handshakes import handshakes
 from .prepared import CLOSE_SECONDS, Proof, changed, offer
 
 logger = logging.getLogger("intellicolab")
@@ -84,6 +85,27 @@ def accept_few(port: Any, accept: Callable[[], None]) -> None:
     accept()
 
 
+class Request(WebRequest):
+    """One request of a connection; that of a handshake waits for its turn."""
+
+    def process(self) -> Any:
+        if not self.requestHeaders.hasHeader(b"Upgrade"):
+            return super().process()
+        handshakes.later(asyncio.get_event_loop(), self._process_if_connected)
+        return None
+
+    def _process_if_connected(self) -> None:
+        if self.channel is not None:
+            super().process()
+
+
+class Factory(HTTPFactory):
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = Request
+        return protocol
+
+
 class WebSocketProtocol(ws_protocol.WebSocketProtocol):
     """Daphne's, without the line that Autobahn formats and colours for each frame, and then drops unlogged.
 
@@ -112,6 +134,7 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
         super().serverClose(code)
 
 
+server.HTTPFactory = Factory
 ws_protocol.WebSocketFactory.protocol = WebSocketProtocol
 # For each connection Autobahn lays out all its settings, for a line that it then drops unlogged: a tenth of the work.
 protocol.pformat = str

@@ -7,8 +7,7 @@ nothing.
 
 import asyncio
 from asyncio import selector_events
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +15,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from .handshakes import handshakes
 from .prepared import CLOSE_SECONDS, Proof, offer
 
 PROOF = Proof("uvicorn", uvicorn="0.54", websockets="17")
@@ -39,29 +39,6 @@ def plain_transports() -> Iterator[type]:
 
 
 PLAIN = frozenset(plain_transports())
-
-
-class Handshakes:
-    """One in each turn of the event loop: a crowd that connects at once must not keep all others from their turn."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[Callable[[], None]] = deque()
-
-    def later(self, loop: asyncio.AbstractEventLoop, handshake: Callable[[], None]) -> None:
-        self._waiting.append(handshake)
-        if len(self._waiting) == 1:
-            loop.call_soon(self._next, loop)
-
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            self._waiting[0]()
-        finally:
-            self._waiting.popleft()
-            if self._waiting:
-                loop.call_soon(self._next, loop)
-
-
-handshakes = Handshakes()
 
 
 class Protocol(WebSocketsSansIOProtocol):

@@ -222,6 +222,17 @@ def test_a_client_that_leaves_without_a_word_is_not_written_to(place, leave):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("leave", [vanish, socket.socket.close])
+def test_who_leaves_before_the_turn_of_their_handshake_keeps_nobody_out(place, leave):
+    said = place.log.stat().st_size
+    crowd = [asked(place, f"left{number}") for number in range(60)]
+    for client in crowd:
+        leave(client)
+    with place.open() as client:
+        assert ask(client, do="offered") is True
+    assert b"Traceback" not in place.log.read_bytes()[said:]
+
+
 def test_a_client_that_never_reads_is_cut_some_time_after_the_close(place):
     with raw(place, "stuck") as client:
         say(client, {"do": "fill", "waiting": 1_500_000})
@@ -314,8 +325,8 @@ def test_versions_within_the_proven_ones_are_no_reason_to_doubt(caplog):
 # --- A client that reads when the test says so ---------------------------------------------------------------------
 
 
-def raw(place, name, trust=None):
-    """A socket with its handshake done; nothing reads ahead."""
+def asked(place, name, trust=None):
+    """A socket that has sent its handshake."""
     client = socket.create_connection(("127.0.0.1", place.port), timeout=WAIT)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     if trust is not None:
@@ -325,6 +336,12 @@ def raw(place, name, trust=None):
         "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "",
     ]  # fmt: skip
     client.sendall("\r\n".join(lines).encode())
+    return client
+
+
+def raw(place, name, trust=None):
+    """A socket with its handshake done; nothing reads ahead."""
+    client = asked(place, name, trust)
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += client.recv(1)

@@ -24,6 +24,7 @@ def test_two_people_meet_talk_and_outlive_a_crash_of_the_server(browser: Browser
 
     alice.page.goto("/")
     alice.write("Hello Bob")
+    expect(bob.messages()).to_have_count(1)
     bob.write("Hello Alice")
     for page in (alice.page, bob.page):
         expect(page.locator(".message .text")).to_have_text(["Hello Bob", "Hello Alice"])

@@ -34,6 +34,7 @@ def test_code_is_coloured_and_can_be_copied(alice: Visitor, room: str):
 def test_messages_reach_the_other_at_once_and_stay(alice: Visitor, bob: Visitor, room: str):
     bob.join(room)
     alice.write("one")
+    expect(bob.messages()).to_have_count(1)
     bob.write("two")
     expect(alice.messages()).to_have_count(2)
     alice.write("three")
