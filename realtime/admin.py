@@ -1,4 +1,4 @@
-"""Chat in the admin: to find, to look at, and to moderate. Every change goes through `services.py`.
+"""Chat in the admin: to find, to look at, and to moderate. Every change goes through `services`.
 
 Rows are not deleted here: a room's numbers must have no gaps, and open clients must learn of a change. Whoever is not
 a superuser may look, if allowed to, and change nothing, because the services would refuse it.
