@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-
 AT_ONCE = 2  # in each turn of the loop; one alone makes a crowd's turns, which cost too, a tenth of its work
 
 
