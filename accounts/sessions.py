@@ -149,9 +149,10 @@ class SessionStore(SessionBase):
     asyncio client under the same names, because Django's async cache calls hop to a thread each.
     """
 
-    def __init__(self, session_key: str | None = None) -> None:
-        super().__init__(session_key)
-        self._cache: Any = caches[settings.SESSION_CACHE_ALIAS]
+    @property
+    def _cache(self) -> Any:
+        """For the sync methods. Django would make one a task, too, and no socket's needs any."""
+        return caches[settings.SESSION_CACHE_ALIAS]
 
     # --- What is stored, and where -----------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ class Place:
     @contextmanager
     def clients(self, size: int = 1) -> Iterator[Crew]:
         """Client processes; when the block is left, the server is done with them."""
+        os.sync()  # or what an earlier part wrote goes to the disk in the middle of this one, and a commit waits 100 ms
         with crew("bench.clients.chat", size, self.environment, CLIENT_CORE) as made:
             yield made
         if self.site is not None:

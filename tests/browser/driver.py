@@ -1,11 +1,12 @@
 """Chromium for the browser tests and the screenshots: which one, how it is started, and what a page did wrong."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # A test browser talks to the site under test and to nobody else.
@@ -42,6 +43,25 @@ def wait_until(page: Page, happened: Callable[[], object]) -> None:
     while not happened():
         assert time.monotonic() < deadline, "It did not happen in time."
         page.wait_for_timeout(20)
+
+
+def refuse_frames(page: Page, kind: str) -> None:
+    """From the next load on, the server seems too busy for each frame of that type."""
+
+    def between(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def from_page(text: str | bytes) -> None:
+            frame = json.loads(text)
+            if frame["type"] == kind:
+                socket.send(json.dumps({"type": "error", "code": "busy", "detail": "Too busy.", "id": frame["id"]}))
+            else:
+                server.send(text)
+
+        socket.on_message(from_page)
+
+    page.route_web_socket("**/ws/", between)
+    page.reload()
 
 
 def figure(page: Page, tile: str) -> int:

@@ -1,12 +1,11 @@
 """Messages that are edited and deleted, in a real browser, as others see it too."""
 
-import json
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, WebSocketRoute, expect
+from playwright.sync_api import Locator, expect
 
-from .driver import Visitor
+from .driver import Visitor, refuse_frames
 
 pytestmark = pytest.mark.browser
 
@@ -133,20 +132,7 @@ def test_an_edit_without_a_connection_waits_for_it(alice: Visitor, bob: Visitor,
 
 
 def test_a_refused_edit_says_why_and_loses_nothing(alice: Visitor, room: str):
-    def refuse(socket: WebSocketRoute) -> None:
-        server = socket.connect_to_server()
-
-        def from_page(text: str | bytes) -> None:
-            frame = json.loads(text)
-            if frame["type"] == "message.edit":
-                socket.send(json.dumps({"type": "error", "code": "busy", "detail": "Too busy.", "id": frame["id"]}))
-            else:
-                server.send(text)
-
-        socket.on_message(from_page)
-
-    alice.page.route_web_socket("**/ws/", refuse)
-    alice.page.reload()
+    refuse_frames(alice.page, "message.edit")
     alice.write("hello")
     expect(alice.messages()).to_have_count(1)
     alice.page.keyboard.press("ArrowUp")

@@ -1,13 +1,12 @@
 """A room in a real browser: what is typed, sent, received and scrolled."""
 
-import json
 import re
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import WebSocketRoute, expect
 
-from .driver import Visitor
+from .driver import Visitor, refuse_frames
 
 pytestmark = pytest.mark.browser
 
@@ -81,20 +80,7 @@ def test_a_message_survives_a_reload_before_it_was_sent(alice: Visitor, room: st
 
 
 def test_a_refused_message_says_why_and_can_be_given_up(alice: Visitor, room: str):
-    def refuse(socket):
-        server = socket.connect_to_server()
-
-        def from_page(text):
-            frame = json.loads(text)
-            if frame["type"] == "message.send":
-                socket.send(json.dumps({"type": "error", "code": "busy", "detail": "Too busy.", "id": frame["id"]}))
-            else:
-                server.send(text)
-
-        socket.on_message(from_page)
-
-    alice.page.route_web_socket("**/ws/", refuse)
-    alice.page.reload()
+    refuse_frames(alice.page, "message.send")
     alice.write("nobody wants this")
     failed = alice.page.locator(".message.failed")
     expect(failed).to_contain_text("Not sent. Too busy.")

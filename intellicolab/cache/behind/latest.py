@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from intellicolab import threads
 from intellicolab.redis import codec
 from intellicolab.redis.client import Role, async_client, client
+from intellicolab.redis.direct import aask
 from intellicolab.redis.scripts import Argument
 
 from .buffer import BATCH, LIMIT, MAX_DEAD, MAX_TRIES, NOT_THE_ENTRY, Buffer, Guard, K, load, reason_of
@@ -111,8 +112,7 @@ class LatestBuffer(Buffer[K], Generic[K, V]):
         if not unique or not self.breaker.ready():
             return {}
         try:
-            answer: Any = async_client(Role.STATE).hmget(self.part("values"), [str(key) for key in unique])
-            found = await answer
+            found = await aask(async_client(Role.STATE), "HMGET", self.part("values"), *map(str, unique))
         except (RedisError, OSError) as error:
             self.breaker.failed(error)
             return {}
