@@ -182,6 +182,7 @@ if not SECRET_KEY:
 INSTALLED_APPS = [
     "intellicolab",
     "intellicolab.cache",
+    "intellicolab.events",
     "accounts",
     "ratelimit",
     "realtime",

@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.database, pytest.mark.usefixtures("things")]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(module, "INTERVAL", 0.02)
+    monkeypatch.setattr(Flusher, "interval", 0.02)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_it_outlives_an_outage_of_the_database_and_says_so_once(start, caplog):
     away, tries = [True], []
     buffer = behind.latest(write=write)
     buffer.set(1, 7)
-    with caplog.at_level(logging.INFO, "intellicolab.cache"):
+    with caplog.at_level(logging.INFO, "intellicolab.redis"):
         start()
         wait_until(lambda: len(tries) >= 2)
         away.clear()
@@ -177,10 +177,10 @@ def test_ids_of_batches_are_kept_while_any_may_wait_for_its_removal(monkeypatch)
     broken.add(1)
     grant = module.lock.acquire()
     with pytest.raises(RuntimeError, match="LookupError"):
-        Flusher()._round(grant)
+        Flusher().round(grant)
     assert FlushedBatch.objects.filter(pk=old.pk).exists()
     monkeypatch.setattr(broken, "_flushed", None)
-    Flusher()._round(grant)
+    Flusher().round(grant)
     assert not FlushedBatch.objects.filter(pk=old.pk).exists()
     grant.release()
 
@@ -263,7 +263,7 @@ def test_drain_without_redis_is_one_line(redis_server):
 KILLED = """
 from intellicolab.cache.behind import Flusher, flusher
 from tests import behind
-flusher.INTERVAL = 0
+Flusher.interval = 0
 flusher.lock.lease = 0.5
 latest, sums = behind.latest(batch=2), behind.sums(batch=2)
 worker = Flusher()

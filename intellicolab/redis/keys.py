@@ -175,3 +175,24 @@ BEHIND_OPERATIONS_TTL = 300
 def behind(namespace: str, part: str) -> str:
     """One of the parts of a write-behind buffer, which share the hash tag `{behind:namespace}`."""
     return f"{PREFIX}:{{behind:{namespace}}}:{part}"
+
+
+# No TTL: what nobody has taken yet must stay; a stream holds a bounded number of entries, and there are a few streams.
+EVENT_STREAM_TTL = None
+# No TTL: as the fencing number of a lock.
+EVENT_FENCE_TTL = None
+
+
+def event_stream(stream: str) -> str:
+    """Stream of facts; each entry's id is its position. What belongs to it shares the hash tag `{events:stream}`."""
+    return f"{PREFIX}:{{events:{stream}}}"
+
+
+def event_fence(stream: str) -> str:
+    """The highest fencing number of a relay that has appended to the stream."""
+    return f"{PREFIX}:{{events:{stream}}}:fence"
+
+
+def signal(name: str) -> str:
+    """The channel of signals of that name; nothing is kept."""
+    return f"{PREFIX}:signal:{name}"

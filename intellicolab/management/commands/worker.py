@@ -5,8 +5,11 @@ from django.db import connections
 
 from intellicolab import threads
 from intellicolab.cache.behind import Flusher
+from intellicolab.events.relay import Relay
+from intellicolab.events.signals import Listener
 from intellicolab.redis.client import close
 from intellicolab.redis.counters import counters
+from intellicolab.redis.sole import SoleService
 from intellicolab.stop import Stop
 
 CHECK_SECONDS = 1.0
@@ -18,7 +21,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         stop = Stop()
         connections.close_all()  # each service has connections of its own
-        services = [Flusher()]
+        services: list[SoleService | Listener] = [Flusher(), Relay(), Listener()]
         for service in services:
             service.start()
         self.stdout.write("The worker runs.")

@@ -1,0 +1,60 @@
+"""The streams of facts in Redis. An entry's id is `position-0`: the database numbers, Redis carries."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from intellicolab.redis import keys, scripts
+from intellicolab.redis.client import Role, client
+from intellicolab.redis.fence import StaleFence
+
+from .models import OutboxRow
+
+# Entries of one stream. Some 300 bytes each: what nobody takes fills 300 MB of Redis and then waits in the database.
+MOST = 1_000_000
+
+_append = scripts.load(Path(__file__).parent, "append")
+
+
+class EntriesLost(RuntimeError):
+    """The stream ends before the entry that should be its last: it was emptied, or a failover lost what was newest."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__(f"The stream ends at {last}.")
+        self.last = last
+
+
+class StreamFull(RuntimeError):
+    """The stream holds as much as it may: some group does not take what is in it."""
+
+
+def append(stream: str, rows: Sequence[OutboxRow], after: int, fence: int, most: int = MOST) -> int:
+    """Append rows that follow position `after`, in their order. The stream's last position now.
+
+    Those that are there already are left out, so it can be repeated. Raises StaleFence, EntriesLost, StreamFull (with
+    nothing appended) or RedisError.
+    """
+    args: list[scripts.Argument] = [fence, after, most]
+    for row in rows:
+        assert row.position is not None
+        args += [row.position, row.name, row.version, row.data]
+    what, last = _append(client(Role.STATE), [keys.event_stream(stream), keys.event_fence(stream)], args)
+    if what == b"stale":
+        raise StaleFence(f"Another relay has appended to {stream} since: the lock of this one has gone.")
+    if what == b"lost":
+        raise EntriesLost(last)
+    if what == b"full":
+        raise StreamFull(f"{stream} holds {most:,} entries that no group has taken.")
+    return int(last)
+
+
+def last_position(stream: str) -> int:
+    """Of the newest entry that the stream ever had; 0 for none. Raises RedisError."""
+    try:
+        info = client(Role.STATE).xinfo_stream(keys.event_stream(stream))
+    except RedisError as error:
+        if "no such key" in str(error):
+            return 0
+        raise
+    return int(info["last-generated-id"].split(b"-")[0])
