@@ -1,4 +1,4 @@
-"""What the database keeps of events: those on their way to Redis."""
+"""What the database keeps of events: those on their way to Redis, those that groups have handled, and dead letters."""
 
 from django.db import models
 from django.utils import timezone
@@ -27,3 +27,41 @@ class OutboxRow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} for {self.stream}"
+
+
+class HandledEvent(models.Model):
+    """That a group has handled an event, written in the transaction of its handlers: their effects happen once.
+
+    A group whose effects lie outside of the database writes it before, without `done`, in a transaction of its own.
+    """
+
+    group = models.CharField(max_length=64)
+    event_id = models.CharField(max_length=32)
+    done = models.BooleanField(default=True)
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["group", "event_id"], name="handled_once")]
+
+    def __str__(self) -> str:
+        return f"{self.event_id} by {self.group}"
+
+
+class DeadLetter(models.Model):
+    """An event that a group has given up: unreadable, or refused by its handlers too often."""
+
+    group = models.CharField(max_length=64)
+    stream = models.CharField(max_length=64)
+    position = models.PositiveBigIntegerField()
+    name = models.CharField(max_length=64)
+    version = models.PositiveSmallIntegerField()
+    data = models.TextField()
+    reason = models.TextField()
+    tries = models.PositiveIntegerField()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["group", "stream", "position"], name="dead_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name} for {self.group}"

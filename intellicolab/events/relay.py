@@ -20,10 +20,11 @@ from intellicolab.cache.models import Fence
 from intellicolab.redis.lock import Grant, Lock
 from intellicolab.redis.sole import SoleService
 
-from .models import OutboxRow
+from .groups import groups
+from .models import HandledEvent, OutboxRow
 from .schema import streams
 from .signals import listen
-from .streams import EntriesLost, append, last_position
+from .streams import EntriesLost, append, last_position, sweep
 from .waking import OutboxFilled
 
 logger = logging.getLogger("intellicolab.events")
@@ -33,7 +34,9 @@ LEASE = 15.0  # seconds until another worker takes over from one that was killed
 BATCH = 500  # rows that are numbered in one transaction, and appended in one script
 LOOK_SECONDS = 1.0  # between two comparisons of the streams with the rows: how late a loss in Redis is noticed
 KEPT = timedelta(hours=1)  # a failover loses seconds, a server that is restored from its file minutes
+REMEMBERED = timedelta(days=7)  # that an event was handled: far longer than it may come again
 PRUNE_SECONDS = 60.0
+SWEEP_SECONDS = 10.0
 
 lock = Lock(NAME, lease=LEASE, wait=2.0, purpose="the outbox's relay")
 
@@ -48,7 +51,7 @@ class Relay(SoleService):
         self._news = threading.Event()
         self._numbers: dict[str, int] = {}  # streams by the last position that was given
         self._ends: dict[str, int] = {}  # streams by the position of their last entry, as far as is known
-        self._look_at = self._prune_at = 0.0
+        self._look_at = self._prune_at = self._sweep_at = 0.0
 
     def start(self) -> None:
         _running.add(self)
@@ -81,6 +84,7 @@ class Relay(SoleService):
                 self._carry(stream, grant)
             except Exception as error:  # told when the other streams have had their turn
                 problem = error
+        self._sweep()
         if problem is not None:
             raise problem
         self._prune()
@@ -138,6 +142,14 @@ class Relay(SoleService):
 
     # --- Clearing up -----------------------------------------------------------------------------------------------
 
+    def _sweep(self) -> None:
+        """Also of a stream that is full, or it would stay so."""
+        if time.monotonic() < self._sweep_at:
+            return
+        self._sweep_at = time.monotonic() + SWEEP_SECONDS
+        for stream in self._ends:
+            sweep(stream, [group.name for group in groups() if stream in group.streams])
+
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:
             return
@@ -145,6 +157,7 @@ class Relay(SoleService):
         for stream, end in self._ends.items():
             while _delete_old(stream, end) == BATCH:
                 pass
+        HandledEvent.objects.filter(at__lt=timezone.now() - REMEMBERED).delete()
 
 
 _running: set[Relay] = set()

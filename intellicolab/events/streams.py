@@ -1,5 +1,6 @@
 """The streams of facts in Redis. An entry's id is `position-0`: the database numbers, Redis carries."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,10 +12,20 @@ from intellicolab.redis.fence import StaleFence
 
 from .models import OutboxRow
 
+logger = logging.getLogger("intellicolab.events")
+
 # Entries of one stream. Some 300 bytes each: what nobody takes fills 300 MB of Redis and then waits in the database.
 MOST = 1_000_000
 
+# A consumer that lives asks every second or so.
+CONSUMER_GONE_MS = 60 * 60 * 1000
+# A group that another version of the code declares may come back with it.
+GROUP_GONE_MS = 24 * 60 * 60 * 1000
+# Entries of a stream that no group wants, to be looked at.
+SHOWN = 1000
+
 _append = scripts.load(Path(__file__).parent, "append")
+_sweep = scripts.load(Path(__file__).parent, "sweep")
 
 
 class EntriesLost(RuntimeError):
@@ -47,6 +58,18 @@ def append(stream: str, rows: Sequence[OutboxRow], after: int, fence: int, most:
     if what == b"full":
         raise StreamFull(f"{stream} holds {most:,} entries that no group has taken.")
     return int(last)
+
+
+def sweep(stream: str, declared: Sequence[str]) -> int:
+    """Remove the entries that every group has acknowledged, and consumers and groups that are gone; how many entries.
+
+    Nothing is removed before each declared group has had its first consumer. Raises RedisError.
+    """
+    args: list[scripts.Argument] = [CONSUMER_GONE_MS, GROUP_GONE_MS, SHOWN, *declared]
+    removed, _consumers, detached = _sweep(client(Role.STATE), [keys.event_stream(stream)], args)
+    for name in detached:
+        logger.warning("The group %s of %s is declared nowhere and was removed", name.decode(), stream)
+    return int(removed)
 
 
 def last_position(stream: str) -> int:

@@ -193,6 +193,24 @@ def event_fence(stream: str) -> str:
     return f"{PREFIX}:{{events:{stream}}}:fence"
 
 
+# No TTL: an entry leaves it when it is tried again, and there is one for a failed entry at most.
+EVENT_RETRIES_TTL = None
+
+
+def event_retries(stream: str, group: str) -> str:
+    """Sorted set of the entries that a group will try again, by when (ms)."""
+    return f"{PREFIX}:{{events:{stream}}}:retries:{group}"
+
+
+# No TTL: an administrator's decision, which holds until it is taken back.
+EVENTS_PAUSED_TTL = None
+
+
+def events_paused() -> str:
+    """Set of the names of the groups that an administrator has paused."""
+    return f"{PREFIX}:events:paused"
+
+
 def signal(name: str) -> str:
     """The channel of signals of that name; nothing is kept."""
     return f"{PREFIX}:signal:{name}"
