@@ -17,6 +17,7 @@ from typing import Any
 from autobahn.websocket import protocol
 from daphne import server, ws_protocol
 from daphne.http_protocol import HTTPFactory, WebRequest
+from twisted.internet import reactor as running_reactor
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IPushProducer
 from twisted.protocols.policies import ProtocolWrapper
@@ -31,6 +32,7 @@ from .prepared import CLOSE_SECONDS, Proof, changed, offer
 logger = logging.getLogger("intellicolab")
 
 Message = dict[str, Any]
+reactor: Any = running_reactor  # Twisted's own type is that of a module
 
 # Connections in each turn of the reactor: a crowd that connects at once must not keep all others from their turn.
 ACCEPT_AT_ONCE = 2
@@ -132,6 +134,12 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
         if waiting_bytes(self.transport):
             self.closeHandshakeTimeout = CLOSE_SECONDS
         super().serverClose(code)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Autobahn's waits, after the client's own close frame, for ever until that has read what lies before."""
+        if not abort and waiting_bytes(self.transport):
+            reactor.callLater(CLOSE_SECONDS, self.transport.abortConnection)
+        super().dropConnection(abort)
 
 
 server.HTTPFactory = Factory

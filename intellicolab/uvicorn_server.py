@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
@@ -63,7 +64,10 @@ class Protocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         if type(self.transport) in PLAIN and PROOF.covers(self, INSIDE) and PROOF.covers(self.conn, CONNECTION):
             offer(self.scope, self.write_prepared)  # type: ignore[arg-type]
-        await super().run_asgi()
+        try:
+            await super().run_asgi()
+        finally:
+            self._end_soon()
 
     def write_prepared(self, data: bytes) -> int | None:
         """See `prepared.Write`. The transport keeps the order, so what waits already is no reason to refuse."""
@@ -80,6 +84,14 @@ class Protocol(WebSocketsSansIOProtocol):
             self._end_soon()
         await super().send(message)
 
+    def handle_close(self, event: Frame) -> None:
+        super().handle_close(event)
+        self._end_soon()
+
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        self._end_soon()
+
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self._end_soon()
@@ -90,5 +102,6 @@ class Protocol(WebSocketsSansIOProtocol):
             self._end.cancel()
 
     def _end_soon(self) -> None:
+        """However it ends: what the client does not read must not stay here for ever."""
         if self._end is None and not self.disconnected:
             self._end = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)

@@ -70,9 +70,9 @@ class Appender:
     async def append(self) -> None:
         """What waits, in one round trip; without Redis, it is dropped."""
         waiting, self._waiting = self._waiting, {}
-        if not waiting or not hot_messages.breaker.ready():
-            return
         runs = [run for room_id, news in waiting.items() if (run := _run(room_id, news)) is not None]
+        if not runs or not hot_messages.breaker.ready():
+            return
         try:
             await arun_each(async_client(Role.CACHE, Purpose.FAST), runs)
         except (RedisError, OSError) as error:

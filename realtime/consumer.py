@@ -245,10 +245,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not await run(queries.is_member, user_id, frame.room):
             raise ChatError("no_room")
         await Hub.here().follow(self.outlet, [frame.room])
-        if not await run(queries.is_member, user_id, frame.room):
+        try:
+            if not await run(queries.is_member, user_id, frame.room):
+                raise ChatError("no_room")
+            version = await run(queries.last_version, frame.room)
+        except BaseException:  # no socket hears a room of which its client was not told
             Hub.here().leave(self.outlet, room_topic(frame.room))
-            raise ChatError("no_room")
-        version = await run(queries.last_version, frame.room)
+            raise
         Hub.here().began({frame.room: version})
         self.outlet.push(frames.joined(frame.room, version))
 

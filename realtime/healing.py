@@ -88,7 +88,9 @@ class Healing:
         for room_id in rooms.keys() & states.keys():
             room, state = rooms[room_id], states[room_id]
             room.people = state.people
-            if room.version is not None and state.version > room.version and room.healing is None:
+            if room.version is None:  # who was to say failed at it, and until somebody does, nothing is delivered
+                self._hub.began({room_id: state.version})
+            elif state.version > room.version and room.healing is None:
                 await self.heal(room)
 
     # --- People ----------------------------------------------------------------------------------------------------
@@ -122,18 +124,26 @@ class Healing:
         for person_id, topic in people.items():
             for outlet in topic.outlets & heard.keys():
                 if person_id in allowed:
-                    await self._match(outlet, heard[outlet], allowed[person_id])
+                    await self._match(outlet, person_id, heard[outlet], allowed[person_id])
                 else:
                     outlet.hang_up(SIGNED_OUT)
 
-    async def _match(self, outlet: Outlet, heard: set[int], allowed: set[int]) -> None:
+    async def _match(self, outlet: Outlet, person_id: int, heard: set[int], allowed: set[int]) -> None:
         for room_id in heard - allowed:
             self._hub.leave(outlet, room_topic(room_id))
             outlet.push(frames.removed(room_id))
         missed = allowed - self._hub.topics.rooms_of(outlet)
         if missed and outlet in self._hub.topics:
             await self._hub.follow(outlet, missed)
-            states = await run(queries.states, missed)
-            self._hub.began({room_id: state.version for room_id, state in states.items()})
-            for room_id in missed:
+            for room_id in await self._still(outlet, person_id, missed):
                 outlet.push(frames.added(room_id))
+
+    async def _still(self, outlet: Outlet, person_id: int, missed: set[int]) -> set[int]:
+        """Asked again once they are followed: news of a removal may have come before, and found nothing to end."""
+        allowed: set[int] = set()
+        try:
+            allowed = (await run(queries.rooms_by_person, [person_id])).get(person_id, allowed)
+        finally:  # also when the database has gone away: the next comparison finds them missed again
+            for room_id in missed - allowed:
+                self._hub.leave(outlet, room_topic(room_id))
+        return missed & allowed

@@ -7,6 +7,7 @@ members of its room are told.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -16,7 +17,8 @@ from accounts.models import User
 from .models import Membership, Mention, Message
 
 MOST_WORDS = 4  # of a name; each further one makes one more name to look up
-MOST_NAMES = 500  # looked up for a batch of messages; who writes more @ than that means no people
+MOST_NAMES = 100  # looked up for one message, the first ones; who writes more @ than that means no people
+AT_ONCE = 500  # names in one query
 
 # Not after a letter or digit: that is an email address.
 _AT = re.compile(r"(?<![\w@])@(?=\w)([^\n@]{1,200})")
@@ -29,17 +31,20 @@ Named = Mapping[str, Sequence[int]]
 
 def named_in(texts: Iterable[str]) -> Named:
     """The people whose names stand after an `@`; no query where there is none."""
-    names = {name for text in texts if "@" in text for name in _names(text)}
-    if not names:
-        return {}
-    chosen = sorted(names)[:MOST_NAMES]
-    # Some databases lower only ASCII, so a name as it was typed counts as well.
-    called = Q(display_name__in=chosen) | Q(lowered__in=[name.lower() for name in chosen])
-    people = User.objects.annotate(lowered=Lower("display_name")).filter(called, is_active=True, is_placeholder=False)
+    names = sorted({name for text in texts if "@" in text for name in islice(_names(text), MOST_NAMES)})
     found: dict[str, list[int]] = defaultdict(list)
-    for user_id, name in people.order_by("pk").values_list("pk", "display_name"):
-        found[name.lower()].append(user_id)
+    for start in range(0, len(names), AT_ONCE):
+        for user_id, name in _called(names[start : start + AT_ONCE]):
+            found[name.lower()].append(user_id)
     return found
+
+
+def _called(names: Sequence[str]) -> Iterable[tuple[int, str]]:
+    """(id, name) of the people who are called one of these."""
+    # Some databases lower only ASCII, so a name as it was typed counts as well.
+    called = Q(display_name__in=names) | Q(lowered__in=[name.lower() for name in names])
+    people = User.objects.annotate(lowered=Lower("display_name")).filter(called, is_active=True, is_placeholder=False)
+    return people.order_by("pk").values_list("pk", "display_name")
 
 
 def _names(text: str) -> Iterator[str]:

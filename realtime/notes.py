@@ -6,6 +6,7 @@ a crowd that comes or goes together would otherwise fill all threads with them, 
 
 import asyncio
 import logging
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from intellicolab.threads import run
 logger = logging.getLogger("realtime")
 
 MOST_WAITING = 10_000  # beyond it the oldest go: a note is a convenience
+DRAIN_SECONDS = 3.0
 AT_ONCE = 20  # notes in one hop to a thread, which others then get a turn in
 
 Note = Callable[[], None]
@@ -39,6 +41,10 @@ class Notes:
         if self._making is None:
             self._making = asyncio.ensure_future(self._make_all())
 
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting)
+
     async def _make_all(self) -> None:
         try:
             while self._waiting:
@@ -48,9 +54,13 @@ class Notes:
 
     def make(self, most: int) -> None:
         """Make so many of the notes that wait. Blocks."""
-        for _ in range(min(most, len(self._waiting))):
+        for _ in range(most):
             try:
-                self._waiting.popleft()()
+                note = self._waiting.popleft()
+            except IndexError:  # there are none, or `drain` took the last ones
+                return
+            try:
+                note()
             except Exception:  # of one person's note; the others' must be made all the same
                 logger.exception("The use of chat could not be noted")
 
@@ -59,6 +69,8 @@ _of_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Notes]" = weakre
 
 
 def drain() -> None:
-    """Make what still waits when the process ends."""
+    """Make what still waits when the process ends, for a while; the rest is lost, which a note may be."""
+    ends = time.monotonic() + DRAIN_SECONDS
     for notes in list(_of_loop.values()):
-        notes.make(MOST_WAITING)
+        while notes.waits and time.monotonic() < ends:
+            notes.make(AT_ONCE)

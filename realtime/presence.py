@@ -98,6 +98,7 @@ class Presence:
         came, went = await self._tell(here, gone)
         self._sweep = now + SWEEP_SECONDS
         for user_id in self._due.keys() & set(here):
+            del self._due[user_id]  # to the end: in a crowd, those who wait come before those who are due again
             self._due[user_id] = now + random.uniform(*RENEW_SECONDS)  # noqa: S311  jitter, not a secret
         for user_id in gone:
             self._forget(user_id)

@@ -49,7 +49,12 @@ class RoomCopy:
         self._release()
 
     def begin_anew(self, messages: list[Change], version: int) -> None:
-        """Too much has happened: the newest page, and the version that it was made from, stand for all of it."""
+        """Too much has happened: the newest page, and the version that it was made from, stand for all of it.
+
+        One that was asked for before another and came after it would take away what that has brought.
+        """
+        if version < self.version:
+            return
         self.messages.clear()
         self.catch_up(messages, version)
 

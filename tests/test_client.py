@@ -171,3 +171,12 @@ def test_early_changes_are_bounded():
         copy.receive(change(version))
     assert len(copy._held) <= 500
     assert copy.is_behind
+
+
+def test_a_page_that_comes_late_takes_nothing_away():
+    copy = RoomCopy(1, 0, lambda change: None)
+    copy.begin_anew([change(version) for version in (2, 3)], 3)
+    copy.receive(change(4))
+    copy.begin_anew([change(version) for version in (1, 2)], 2)
+    assert sorted(copy.messages) == [2, 3, 4]
+    assert copy.version == 4

@@ -10,9 +10,11 @@ import pytest
 from channels.layers import get_channel_layer
 from django.db import InterfaceError
 
+from intellicolab import threads
 from realtime import queries, services
 from realtime.healing import HEAL_SECONDS
 from realtime.hub import HOLD_SECONDS, Hub
+from realtime.models import Membership
 from realtime.outlet import Outlet
 from realtime.publisher import DEADLINE, Batch, Publisher, publisher, room_topic
 from realtime.services import NewMessage
@@ -180,6 +182,59 @@ async def test_a_database_that_fails_once_does_not_end_the_healing(hub, room, mo
     monkeypatch.setattr(queries, "states", fail_twice)
     await listener.expect([5, 6], seconds=4 * HEAL_SECONDS)
     assert caplog.text.count("can't be compared with the database") == 2
+
+
+async def test_a_room_whose_beginning_failed_begins_with_the_next_round(hub, room):
+    listener = Listener()
+    await hub.follow(listener.outlet, [room.pk])  # and whoever was to say how far it is fails
+    hub.deliver(batch(room, 7, 7))
+    async with asyncio.timeout(4 * HEAL_SECONDS):
+        while hub.topics.get(room_topic(room.pk)).version is None:
+            await asyncio.sleep(0.01)
+    assert listener.versions == [7]
+    assert not hub.topics.get(room_topic(room.pk)).early
+
+
+async def test_a_database_that_fails_while_a_socket_is_let_in_is_asked_again(hub, room, monkeypatch):
+    listener, asked = Listener(), []
+
+    def fail_at_the_second(user_ids):
+        asked.append(user_ids)
+        if len(asked) == 2:
+            raise InterfaceError("connection already closed")
+        return rooms_by_person(user_ids)
+
+    rooms_by_person = queries.rooms_by_person
+    monkeypatch.setattr(queries, "rooms_by_person", fail_at_the_second)
+    await hub.enter(listener.outlet, room.created_by_id, [])
+    async with asyncio.timeout(6 * HEAL_SECONDS):
+        while not listener.frames[1:]:
+            await asyncio.sleep(0.01)
+    assert json.loads(listener.frames[1])["type"] == "room.added"
+    assert len(asked) >= 4
+    assert hub.topics.hears(listener.outlet, room.pk)
+
+
+async def test_who_was_removed_while_they_were_let_in_hears_nothing(hub, room, make_user, monkeypatch):
+    bob = await threads.run(make_user, "bob")
+    await threads.run(Membership.objects.create, room=room, user=bob)  # without the service's own news
+    listener, rooms_by_person, asked = Listener(), queries.rooms_by_person, []
+
+    def remove_after_the_first(user_ids):
+        found = rooms_by_person(user_ids)
+        if not asked:
+            services.leave_room(bob, room)
+        asked.append(user_ids)
+        return found
+
+    monkeypatch.setattr(queries, "rooms_by_person", remove_after_the_first)
+    await hub.enter(listener.outlet, bob.pk, [])
+    async with asyncio.timeout(4 * HEAL_SECONDS):
+        while len(asked) < 2:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert not hub.topics.hears(listener.outlet, room.pk)
+    assert not [frame for frame in listener.frames[1:] if "room.added" in frame]
 
 
 async def test_a_cancelled_goodbye_leaves_no_dead_socket(hub, room):

@@ -79,7 +79,12 @@ def test_a_text_without_at_costs_no_query(room, django_assert_num_queries):
         assert mentions.named_in(["no names", "here"]) == {}
 
 
-def test_very_many_names_are_bounded(alice, django_assert_num_queries):
+def test_very_many_names_are_bounded_and_are_their_senders_own_loss(alice, django_assert_num_queries):
+    flood = " ".join(f"@0name{n}" for n in range(2000))
     with django_assert_num_queries(1):
-        assert mentions.named_in([" ".join(f"@name{n}" for n in range(2000))]) == {}
+        assert mentions.named_in([flood]) == {}
+    with django_assert_num_queries(3):
+        assert mentions.named_in([f"{flood} {n}".replace("@0", f"@{n}") for n in range(20)] + ["@Alice"]) == {
+            "alice": [alice.pk]
+        }
     assert "@Alice" in render("@Alice", named={})

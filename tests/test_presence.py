@@ -159,6 +159,25 @@ async def test_the_people_of_a_process_that_was_killed_go_when_their_heartbeat_e
     assert client(Role.STATE).zcard(keys.presence("people")) == 1
 
 
+async def test_who_is_late_because_redis_was_away_has_not_gone(async_redis, monkeypatch):
+    one = Presence()
+    await told([7, 8], of=one)
+    client(Role.STATE).zadd(keys.presence("people"), {"7": 1, "8": 1})  # their heartbeats ran out meanwhile
+    assert await told([7], of=one) == ([], [8])
+    assert await threads.run(presence.among, [7, 8]) == [7]
+
+
+async def test_in_a_crowd_those_who_wait_come_before_those_who_are_due_again(async_redis, monkeypatch):
+    monkeypatch.setattr(presence, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(presence, "RENEW_SECONDS", (0.0, 0.0))
+    crowd = Presence()
+    for user_id in range(1, 36):
+        crowd.opened(user_id)
+    for _ in range(4):
+        await crowd._round()
+    assert client(Role.STATE).zcard(keys.presence("people")) == 35
+
+
 async def test_everything_about_presence_has_an_end(async_redis):
     await told([7], of=Presence())
     for part in ("people", "beats", "processes"):

@@ -97,6 +97,27 @@ def test_an_archived_room_is_read_only(alice, room):
     services.create_room(alice, "General")  # its name is free again
 
 
+def test_what_a_room_was_a_moment_ago_decides_nothing(alice, bob, charlie, room):
+    """Each call has the row as it was read before another transaction changed it."""
+    services.join_room(bob, room)
+    as_owner = Room.objects.get(pk=room.pk)
+    services.make_owner(alice, Membership.objects.get(room=room, user=bob))
+    services.leave_room(alice, room)
+    message = Message(room=as_owner, number=post_message(say(bob, room, "hello")).number)
+    message.pk = Message.objects.get(room=room).pk
+    message.author_id = bob.pk
+    for act in (
+        (services.update_room, alice, as_owner, "Mine", ""),
+        (services.archive_room, alice, as_owner),
+        (services.add_member, alice, as_owner, charlie),
+        (services.delete_message, alice, message),
+    ):
+        assert code_of(*act) == "not_member"
+    services.archive_room(bob, room)
+    assert code_of(services.join_room, charlie, as_owner) == "archived"
+    assert code_of(services.add_member, bob, as_owner, charlie) == "archived"
+
+
 # --- Messages ------------------------------------------------------------------------------------------------------
 
 

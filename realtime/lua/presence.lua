@@ -8,21 +8,30 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ends = string.format('%.0f', now + ARGV[2])
 local here = tonumber(ARGV[3])
-local came = {}
-local went = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 200)
-if #went > 0 then
-  redis.call('ZREM', KEYS[1], unpack(went))
+local came, went, late = {}, {}, {}
+local ended = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 200)
+if #ended > 0 then
+  redis.call('ZREM', KEYS[1], unpack(ended))
+end
+for _, person in ipairs(ended) do
+  late[person] = true
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
 for i = 4, 3 + here do
-  if redis.call('ZADD', KEYS[1], ends, ARGV[i]) == 1 then
+  if redis.call('ZADD', KEYS[1], ends, ARGV[i]) == 1 and not late[ARGV[i]] then
     table.insert(came, ARGV[i])
   end
+  late[ARGV[i]] = nil  -- here all the time: it was Redis that was away
   redis.call('ZADD', KEYS[2], ends, ARGV[i] .. ':' .. ARGV[1])
 end
 if here > 0 then
   redis.call('ZADD', KEYS[3], ends, ARGV[1])
+end
+for _, person in ipairs(ended) do
+  if late[person] then
+    table.insert(went, person)
+  end
 end
 local processes = redis.call('ZRANGE', KEYS[3], 0, -1)
 for i = 4 + here, #ARGV do

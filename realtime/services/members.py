@@ -1,5 +1,8 @@
 """Who is in a room: people come, are added, leave, are removed, and become owners."""
 
+from collections.abc import Callable
+from functools import partial
+
 from django.db import transaction
 
 from accounts.models import User
@@ -12,11 +15,15 @@ from .changing import locked, membership_of, next_version, publish, require_owne
 
 def join_room(user: User, room: Room) -> Membership:
     """Enter an open room; joining twice is joining once. Raises ChatError not_open, archived."""
+    _require_open(room)
+    return enter(room.pk, user, _require_open)
+
+
+def _require_open(room: Room) -> None:
     if room.kind != Room.Kind.OPEN:
         raise ChatError("not_open")
     if room.is_archived:
         raise ChatError("archived")
-    return enter(room.pk, user)
 
 
 def join_first_room(user: User) -> None:
@@ -28,39 +35,50 @@ def join_first_room(user: User) -> None:
 
 def add_member(by: User, room: Room, user: User) -> Membership:
     """Let another person in. Raises ChatError not_member, archived, inactive, direct_room."""
+    if not user.is_active:
+        raise ChatError("inactive", "This account is not active.")
+    require = partial(_require_that_lets_in, by)
+    require(room)
+    return enter(room.pk, user, require)
+
+
+def _require_that_lets_in(by: User, room: Room) -> None:
     if room.kind == Room.Kind.DIRECT:
         raise ChatError("direct_room")
     if room.is_archived:
         raise ChatError("archived")
-    if not user.is_active:
-        raise ChatError("inactive", "This account is not active.")
     membership_of(by, room)
-    return enter(room.pk, user)
 
 
 def leave_room(user: User, room: Room) -> None:
     """Raises ChatError not_member, direct_room, or last_owner when others would be left without an owner."""
+    with transaction.atomic():
+        _put_out(user, locked(room.pk))
+
+
+def _put_out(user: User, room: Room) -> None:
+    """Of a room that the caller has locked."""
     if room.kind == Room.Kind.DIRECT:
         raise ChatError("direct_room")
-    with transaction.atomic():
-        changed = locked(room.pk)
-        membership = membership_of(user, changed)
-        _keep_an_owner(membership)
-        membership.delete()
-        _record_departure(changed, user)
+    membership = membership_of(user, room)
+    _keep_an_owner(membership)
+    membership.delete()
+    _record_departure(room, user)
 
 
 def remove_member(by: User, membership: Membership) -> None:
     """Put somebody out of a room. Raises ChatError as `leave_room`, and not_owner."""
-    require_owner(by, membership.room)
-    leave_room(membership.user, membership.room)
+    with transaction.atomic():
+        room = locked(membership.room_id)
+        require_owner(by, room)
+        _put_out(membership.user, room)
 
 
 def make_owner(by: User, membership: Membership) -> None:
     """Let a member steer the room, too; a room may have several owners. Raises ChatError not_owner, direct_room."""
-    require_owner(by, membership.room)
     with transaction.atomic():
         room = locked(membership.room_id)
+        require_owner(by, room)
         current = membership_of(membership.user, room)
         if current.role != Membership.Role.OWNER:
             current.role = Membership.Role.OWNER
@@ -69,13 +87,18 @@ def make_owner(by: User, membership: Membership) -> None:
             publish(room.pk, frames.member(current, room.people))
 
 
-def enter(room_id: int, user: User) -> Membership:
-    """Who comes in has nothing unread: what was said before is history."""
+def enter(room_id: int, user: User, require: Callable[[Room], None] | None = None) -> Membership:
+    """Who comes in has nothing unread: what was said before is history.
+
+    `require` is asked about the locked room: what it was a moment before may have changed.
+    """
     found = Membership.objects.filter(room=room_id, user=user).first()
     if found is not None:
         return found  # nothing to lock the room for
     with transaction.atomic():
         room = locked(room_id)
+        if require is not None:
+            require(room)
         begins = {"last_read_number": room.last_number, "version": room.last_version + 1}
         membership, made = Membership.objects.get_or_create(room=room, user=user, defaults=begins)
         if made:

@@ -234,10 +234,10 @@ def delete_message(by: User, message: Message) -> Message:
 
     Raises ChatError not_owner, not_member.
     """
-    if not (by.is_superuser or by.pk == message.author_id):
-        require_owner(by, message.room)
     with transaction.atomic():
         room, row = _locked_with(message)
+        if not (by.is_superuser or by.pk == row.author_id):
+            require_owner(by, room)
         if not row.is_deleted:
             row.text = row.html = ""
             row.deleted_at = timezone.now()

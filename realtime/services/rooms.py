@@ -49,10 +49,10 @@ def open_direct_room(user: User, other: User) -> Room:
 
 def update_room(by: User, room: Room, name: str, topic: str) -> Room:
     """Rename a room or change its topic. Raises ChatError not_owner, direct_room, bad_name, name_taken."""
-    require_owner(by, room)
     try:
         with transaction.atomic():
             changed = locked(room.pk)
+            require_owner(by, changed)
             changed.name, changed.topic = _checked_name(name), topic.strip()[:250]
             _store(changed)
     except IntegrityError as error:
@@ -62,9 +62,9 @@ def update_room(by: User, room: Room, name: str, topic: str) -> Room:
 
 def archive_room(by: User, room: Room) -> Room:
     """Close a room for writing; it stays readable for its members. Raises ChatError not_owner, direct_room."""
-    require_owner(by, room)
     with transaction.atomic():
         changed = locked(room.pk)
+        require_owner(by, changed)
         if not changed.is_archived:
             changed.archived_at = timezone.now()
             _store(changed)

@@ -1,9 +1,10 @@
 """What is unread, in a real browser: badges in the sidebar, live, and gone for good when it was read."""
 
+import json
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 
 from .driver import Visitor, wait_until
 
@@ -174,3 +175,27 @@ def test_a_mention_stands_out_in_the_badge_the_title_and_the_text(alice: Visitor
     expect(alice.page.locator(".mention:not(.me)")).to_have_text("@Bob")
     expect(alice.page).not_to_have_title(re.compile("@"))
     expect(bob.page.locator(".mention.me")).to_have_text("@Bob")
+
+
+def test_a_mark_that_is_lost_with_the_connection_does_not_end_the_reading(alice: Visitor, bob: Visitor, shared: str):
+    def lose_marks(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def from_page(text: str | bytes) -> None:
+            if json.loads(text)["type"] == "room.unread":
+                server.close()
+                socket.close(code=1011)
+            else:
+                server.send(text)
+
+        socket.on_message(from_page)
+
+    other = second_tab(alice, "/people/")
+    alice.page.route_web_socket("**/ws/", lose_marks)
+    alice.page.reload()
+    bob.write("one")
+    expect(alice.messages()).to_have_count(1)
+    mark_unread(alice.page, 1)
+    bob.write("two")
+    expect(alice.messages()).to_have_count(2)
+    expect(badge_on(other, shared)).to_be_hidden()

@@ -2,6 +2,7 @@
 // was marked unread, here or elsewhere, it tells nothing more until one leaves the room, or writes there.
 import { positionIn, readUpTo } from "./unread.js";
 
+const PATIENCE = 5_000; // ms; the server has refused by then to mark something unread, or will never say
 const BETWEEN = 1_000; // ms; scrolling over a hundred messages is two frames
 
 export class Reader {
@@ -10,6 +11,7 @@ export class Reader {
   #seen = 0;
   #told = 0;
   #timer = 0;
+  #patience = 0;
   #stopped = new AbortController();
 
   /** `timeline` says what is in view; `send(frame)` whether it went out. */
@@ -44,6 +46,8 @@ export class Reader {
   /** The message and all above it are to count as unread. */
   markUnread(number) {
     this.#marking = this.send({ type: "room.unread", room: this.room, number });
+    clearTimeout(this.#patience);
+    this.#patience = setTimeout(() => (this.#marking = false), PATIENCE);
   }
 
   /** One wrote here, so one is reading again. */
@@ -55,8 +59,9 @@ export class Reader {
     }
   }
 
-  /** After a reconnect: what was told may have been lost with the connection. */
+  /** After a reconnect, whose `hello` has said where one stands: what was told may have been lost with the connection. */
   connected() {
+    this.#marking = false;
     this.#told = 0;
     this.#tell();
   }
@@ -64,6 +69,7 @@ export class Reader {
   stop() {
     this.#stopped.abort();
     clearTimeout(this.#timer);
+    clearTimeout(this.#patience);
     this.#tell();
   }
 
