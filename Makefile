@@ -23,8 +23,8 @@ test: $(VENV)/.dev
 	TEST_DATABASE=postgres $(BIN)/python -m pytest -n $(WORKERS) -m "database and not slow"
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow
-	TEST_DATABASE=postgres $(BIN)/python -m pytest -n $(WORKERS) -m "database and slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
+	TEST_DATABASE=postgres $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "database and slow"
 	@$(MAKE) --no-print-directory topologies
 
 topologies: $(VENV)/.dev

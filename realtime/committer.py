@@ -4,7 +4,6 @@ Under load one transaction, with its one fsync, carries many messages; alone, a 
 its own, because a commit on a shared executor would wait behind page requests.
 """
 
-import asyncio
 import atexit
 import logging
 import threading
@@ -50,10 +49,6 @@ class Committer:
             self._waiting.append((message, future))
             self._news.notify()
         return future
-
-    async def post(self, message: NewMessage) -> Posted:
-        """Submit and wait. Raises ChatError."""
-        return await asyncio.wrap_future(self.submit(message))
 
     def drain(self) -> None:
         """Commit what waits, refuse what comes, and end the thread; a later `submit` after `reopen` starts anew."""

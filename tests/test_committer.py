@@ -122,13 +122,6 @@ def test_a_database_that_fails_is_told_and_survived(people, caplog):
     committer.drain()
 
 
-async def test_an_async_caller_waits_without_blocking_its_loop(people):
-    committer = Committer()
-    place = await committer.post(messages(people, 1)[0])
-    assert place.number == 1
-    committer.drain()
-
-
 def test_a_paused_redis_holds_up_no_commit(people, redis_server):
     committer = Committer()
     redis_server.pause()
