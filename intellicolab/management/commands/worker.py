@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -5,6 +6,7 @@ from django.db import connections
 
 from intellicolab import threads
 from intellicolab.cache.behind import Flusher
+from intellicolab.events.consumers import Consumers
 from intellicolab.events.relay import Relay
 from intellicolab.events.signals import Listener
 from intellicolab.redis.client import close
@@ -16,20 +18,20 @@ CHECK_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    help = "Run the background services (serve starts it; several may run, one of them works, the others stand by)."
+    help = "Run the background services (serve starts it; several may run)."
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = Stop()
         connections.close_all()  # each service has connections of its own
-        services: list[SoleService | Listener] = [Flusher(), Relay(), Listener()]
+        services: list[SoleService | Listener | Consumers] = [Flusher(), Relay(), Listener(), Consumers()]
         for service in services:
             service.start()
         self.stdout.write("The worker runs.")
         self.stdout.flush()
         while not stop.wait(CHECK_SECONDS):
             pass
-        for service in services:
-            service.stop()
+        with ThreadPoolExecutor(len(services)) as stopping:  # at once: `serve` grants 15 s for all of them
+            list(stopping.map(lambda service: service.stop(), services))
         threads.close()
         counters.stop()
         close()
