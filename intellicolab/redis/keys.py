@@ -208,7 +208,7 @@ EVENTS_PAUSED_TTL = None
 
 def events_paused() -> str:
     """Set of the names of the groups that an administrator has paused."""
-    return f"{PREFIX}:events:paused"
+    return f"{PREFIX}:{{events}}:paused"
 
 
 def signal(name: str) -> str:
