@@ -213,4 +213,4 @@ def events_paused() -> str:
 
 def signal(name: str) -> str:
     """The channel of signals of that name; nothing is kept."""
-    return f"{PREFIX}:signal:{name}"
+    return f"{PREFIX}:signal:{{{name}}}"
