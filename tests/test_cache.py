@@ -657,7 +657,10 @@ async def test_an_invalidation_that_an_outage_prevented_is_made_up_for(cache, so
     await cache.invalidate("a")
     redis_server.start()
     assert await cache.get("a") == "uno"
-    assert raw() == b'"uno"'
+    deadline = time.monotonic() + 5
+    while raw() != b'"uno"':  # the thread that makes up for it, too, may have taken away what this read has stored
+        assert time.monotonic() < deadline
+        assert await cache.get("a") == "uno"
 
 
 async def test_an_owed_invalidation_is_done_though_nobody_reads_here(cache, source, redis_server):
