@@ -321,6 +321,7 @@ def test_a_flusher_that_is_paused_for_longer_than_its_lease_is_replaced_and_does
         latest.set(1, 1)
         wait_until(lambda: latest.entries()[0] == sums.entries()[0] == 0)
         os.kill(first.pid, signal.SIGSTOP)
+        os.waitpid(first.pid, os.WUNTRACED)  # its flusher goes on until the main thread has had its turn
         latest.set(1, 2)
         sums.add(1, 2)
         with child(KILLED) as second:
