@@ -88,9 +88,7 @@ class Healing:
         for room_id in rooms.keys() & states.keys():
             room, state = rooms[room_id], states[room_id]
             room.people = state.people
-            if room.version is None:  # who was to say failed at it, and until somebody does, nothing is delivered
-                self._hub.began({room_id: state.version})
-            elif state.version > room.version and room.healing is None:
+            if room.version is not None and state.version > room.version and room.healing is None:
                 await self.heal(room)
 
     # --- People ----------------------------------------------------------------------------------------------------
@@ -142,8 +140,10 @@ class Healing:
         """Asked again once they are followed: news of a removal may have come before, and found nothing to end."""
         allowed: set[int] = set()
         try:
-            allowed = (await run(queries.rooms_by_person, [person_id])).get(person_id, allowed)
-        finally:  # also when the database has gone away: the next comparison finds them missed again
+            states = await run(queries.states, missed)
+            allowed = missed & (await run(queries.rooms_by_person, [person_id])).get(person_id, set())
+            self._hub.began({room_id: states[room_id].version for room_id in allowed & states.keys()})
+        finally:  # also when the database has gone away: a room that has not begun delivers nothing, and is left
             for room_id in missed - allowed:
                 self._hub.leave(outlet, room_topic(room_id))
-        return missed & allowed
+        return allowed
