@@ -15,6 +15,7 @@ from intellicolab.events.outbox import row_of
 from intellicolab.events.schema import Event, encode
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role, client
+from realtime.models import Departure
 
 from .behind import Thing, make_table
 from .test_events import STREAM, Elsewhere, Happened, Noticed, wait_until
@@ -199,6 +200,25 @@ def test_a_handler_that_the_database_refuses_fails_alone(things):
     )
     assert values() == [1, 3]
     assert [entry.position for entry in outcome.again] == [2]
+
+
+@pytest.mark.database
+def test_what_the_database_refuses_only_at_the_commit_fails_alone_and_is_given_up(things):
+    group = declare(Group(GROUP, tries=2))
+
+    @on(Happened, group=GROUP)
+    def write(event):
+        Thing.objects.create(value=event.number)
+        if event.number == 2:
+            Departure.objects.create(room_id=10**9, user_id=10**9, version=1)  # no such room, no such person
+
+    events = [Happened(number=number) for number in (1, 2, 3)]
+    outcome = handling.handle(group, STREAM, [entry_of(event, at) for at, event in enumerate(events, 1)])
+    assert values() == [1, 3]
+    assert [entry.position for entry in outcome.again] == [2]
+    assert [entry.position for entry in outcome.through] == [1, 3]
+    assert handling.handle(group, STREAM, [entry_of(events[1], 2, tries=2)]).through
+    assert "IntegrityError" in DeadLetter.objects.get().reason
 
 
 def test_others_kinds_in_the_stream_are_passed_over(things, consume):

@@ -52,14 +52,16 @@ def handle(group: Group, stream: str, entries: Sequence[Entry]) -> Outcome:
 
 
 def _together(batch: "_Batch", read: list[tuple[Entry, Event]]) -> None:
-    """In one transaction. Where another consumer handles one of them at this moment, each in its own."""
+    """In one transaction; where that is refused as a whole, each in its own.
+
+    Another consumer may have handled one of them at this moment, which the next try finds, or the database has refused
+    at the commit what a handler wrote: foreign keys are looked at then.
+    """
     try:
         batch.do_all(read)
     except IntegrityError:
-        if len(read) == 1:
-            raise
         for one in read:
-            batch.do_all([one])
+            batch.do_alone(one)
 
 
 @dataclass(slots=True)
@@ -98,6 +100,12 @@ class _Batch:
         self.outcome.through += through
         for entry, error in failed:
             self.fail(entry, error)
+
+    def do_alone(self, one: tuple[Entry, Event]) -> None:
+        try:
+            self.do_all([one])
+        except IntegrityError as error:
+            self.fail(one[0], error)
 
     def _do(self, event: Event) -> Exception | None:
         """All handlers, or none: what one has written is taken back with the others'."""
