@@ -248,7 +248,8 @@ class Client:
         """Seconds; a crowd that lost its server together does not come back in one instant."""
         if self._stay_away:
             return self._stay_away * random.uniform(1, 2)  # noqa: S311  jitter, not a secret
-        doubling = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1))
+        # Not without end: after some hours the number would be larger than a float can be.
+        doubling = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures - 1, 30))
         spread = self._spread * random.random() if failures == 1 else 0.0  # noqa: S311
         return doubling * random.uniform(0.5, 1) + spread  # noqa: S311
 

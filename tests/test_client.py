@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from realtime.client import Client, Ended, Refused
+from realtime.client import LONGEST_DELAY, Client, Ended, Refused
 from realtime.roomcopy import RoomCopy
 
 from .site import Site
@@ -180,3 +180,7 @@ def test_a_page_that_comes_late_takes_nothing_away():
     copy.begin_anew([change(version) for version in (1, 2)], 2)
     assert sorted(copy.messages) == [2, 3, 4]
     assert copy.version == 4
+
+
+def test_a_server_that_is_away_for_days_ends_no_client():
+    assert LONGEST_DELAY / 2 <= Client("http://localhost", cookie="")._delay(100_000) <= LONGEST_DELAY

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from intellicolab.redis import keys, scripts
 from intellicolab.redis.client import Purpose, Role, client
+from intellicolab.redis.pauses import pause_after
 
 from .groups import Group, groups
 from .handling import Entry, Outcome, handle
@@ -158,8 +159,7 @@ class Consumer:
         if not self._failures:
             logger.error("%s cannot work and tries again: %s", self.group.name, error)
         self._failures += 1
-        pause = min(0.1 * 2**self._failures, LONGEST_PAUSE)
-        self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
+        self._stop.wait(pause_after(self._failures, first=0.2, longest=LONGEST_PAUSE))
 
 
 def _delay_ms(tries: int) -> int:

@@ -5,7 +5,6 @@ finds out by themselves if they miss it.
 """
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from redis.exceptions import RedisError
 
 from intellicolab.redis import codec, keys
 from intellicolab.redis.client import Purpose, Role, async_client, client
+from intellicolab.redis.pauses import pause_after
 
 from .schema import Event, UnknownEvent, UnreadableEvent, decode, encode
 
@@ -82,6 +82,7 @@ class Listener:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._failures = 0
         self.listens = threading.Event()  # set while it is subscribed
 
     def start(self) -> None:
@@ -95,15 +96,13 @@ class Listener:
             self._thread.join(2 * LOOK)
 
     def _run(self) -> None:
-        pause = 0.1
         while _listening and not self._stop.is_set():
             try:
                 self._hear()
-                pause = 0.1
             except (RedisError, OSError) as error:
                 logger.debug("Signals are not heard: %s", error)
-                self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
-                pause = min(2 * pause, LONGEST_PAUSE)
+                self._failures += 1
+                self._stop.wait(pause_after(self._failures, first=0.1, longest=LONGEST_PAUSE))
             finally:
                 self.listens.clear()
 
@@ -112,6 +111,7 @@ class Listener:
         with client(Role.STATE, Purpose.BLOCKING).pubsub(ignore_subscribe_messages=True) as subscription:
             subscription.subscribe(*names)
             self.listens.set()
+            self._failures = 0
             while not self._stop.is_set():
                 message = subscription.get_message(timeout=LOOK)
                 if message is not None:

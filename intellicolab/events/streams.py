@@ -14,7 +14,8 @@ from .models import OutboxRow
 
 logger = logging.getLogger("intellicolab.events")
 
-# Entries of one stream. Some 300 bytes each: what nobody takes fills 300 MB of Redis and then waits in the database.
+# Entries of one stream. Small facts take 150 bytes each: what nobody takes fills 150 MB of Redis or some more,
+# and then waits in the database.
 MOST = 1_000_000
 
 # A consumer that lives asks every second or so.

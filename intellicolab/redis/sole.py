@@ -1,7 +1,6 @@
 """A service of which one works in the whole installation: the others stand by until its lock comes free."""
 
 import logging
-import random
 import threading
 
 from django.db import DatabaseError, close_old_connections, connections
@@ -9,6 +8,7 @@ from redis.exceptions import RedisError
 
 from .fence import StaleFence
 from .lock import Grant, Lock, LockError, LockLost, LockTimeout
+from .pauses import pause_after
 
 LONGEST_PAUSE = 30.0  # seconds, after errors
 STOP_SECONDS = 10.0  # for the round that runs and the last one; `serve` grants 15
@@ -92,5 +92,4 @@ class SoleService:
             known = isinstance(error, LockError | StaleFence | DatabaseError | RedisError | OSError)
             logger.error("%s cannot work and tries again: %s", self.title, error, exc_info=not known)
         self._failures += 1
-        pause = min(2.0**self._failures / 2, LONGEST_PAUSE)
-        self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
+        self._stop.wait(pause_after(self._failures, first=1.0, longest=LONGEST_PAUSE))
