@@ -7,6 +7,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
 from . import attempts, queries, services
@@ -66,6 +67,12 @@ class AccountAdapter(DefaultAccountAdapter):
         address = settings.PUBLIC_URL or self.request.build_absolute_uri("/").rstrip("/")
         site = SimpleNamespace(name=settings.SITE_NAME, domain=address)
         super().send_mail(template_prefix, email, {"current_site": site, **context})
+
+    def confirm_email(self, request: HttpRequest, email_address: Any) -> bool:
+        """In one transaction, to which the fact belongs."""
+        with transaction.atomic():
+            confirmed: bool = super().confirm_email(request, email_address)
+        return confirmed
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address that the proxies' wrapper has settled; no header is read a second time."""

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from allauth.account.admin import EmailAddressAdmin as AllauthEmailAddressAdmin
+from allauth.account.models import EmailAddress
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -72,12 +75,9 @@ class UserAdmin(DjangoUserAdmin):
 
     def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm, change: bool) -> None:
         if not change:
-            services.admit(obj)
-            return
-        obj.save()
-        if "email" in form.changed_data:
-            services.set_email(obj, obj.email)
-        services.profile_saved(obj)
+            services.admit(obj, by=request.user)  # type: ignore[arg-type]
+        else:
+            services.save_changed(obj, by=request.user)  # type: ignore[arg-type]
 
     @admin.action(description="Deactivate: no more signing in", permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
@@ -86,12 +86,12 @@ class UserAdmin(DjangoUserAdmin):
             self.message_user(
                 request, "You cannot deactivate yourself, nor who may do more than you.", messages.WARNING
             )
-        self._tell(request, services.set_active(people, False), "deactivated")
+        self._tell(request, services.set_active(people, False, by=request.user), "deactivated")  # type: ignore[arg-type]
 
     @admin.action(description="Activate again", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         people = [user for user in queryset if self.has_change_permission(request, user)]
-        self._tell(request, services.set_active(people, True), "activated")
+        self._tell(request, services.set_active(people, True, by=request.user), "activated")  # type: ignore[arg-type]
 
     @admin.action(description="Sign out everywhere", permissions=["change"])
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
@@ -103,6 +103,22 @@ class UserAdmin(DjangoUserAdmin):
 
     def _tell(self, request: HttpRequest, count: int, what: str) -> None:
         self.message_user(request, f"{count} {'person was' if count == 1 else 'people were'} {what}.")
+
+
+admin.site.unregister(EmailAddress)
+
+
+@admin.register(EmailAddress)
+class EmailAddressAdmin(AllauthEmailAddressAdmin):
+    """allauth's, where an address is confirmed by the action only: its signal becomes a fact."""
+
+    list_select_related = ("user",)
+    readonly_fields = ("verified",)
+
+    @admin.action(description="Mark as confirmed", permissions=["change"])
+    def make_verified(self, request: HttpRequest, queryset: QuerySet[EmailAddress]) -> None:
+        with transaction.atomic():
+            super().make_verified(request, queryset)
 
 
 class StateFilter(admin.SimpleListFilter):

@@ -6,5 +6,5 @@ class AccountsConfig(AppConfig):
     verbose_name = "People"
 
     def ready(self) -> None:
-        # Signal receivers register when imported, and so does what the worker writes.
-        from . import attempts, last_seen, receivers  # noqa: F401
+        # Signal receivers register when imported, and so do handlers of facts and what the worker writes.
+        from . import attempts, emails, last_seen, receivers  # noqa: F401

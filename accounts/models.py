@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -70,8 +70,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     # What is written to the row behind its readers' backs.
     WRITTEN_BEHIND: ClassVar[frozenset[str]] = frozenset({"last_seen", "last_seen_stamp"})
 
-    # Set by receivers.py while a save is under way: this one replaces the password that sessions were made with.
+    # Set by receivers.py while a save is under way: this one replaces the password that sessions were made with,
+    # and changes these fields of the row.
     replaces_password = False
+    changed_fields: tuple[str, ...] = ()
+    # Set by who saves somebody else: it goes into the fact about this save, and no other.
+    saved_by_id: int | None = None
 
     class Meta:
         constraints = [
@@ -93,7 +97,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         self.email = self.email.lower()
         if update_fields is None and not force_insert and not self._state.adding and self.pk is not None:
             update_fields = self._loaded_fields() - self.WRITTEN_BEHIND
-        super().save(update_fields=update_fields, force_insert=force_insert, **kwargs)
+        with transaction.atomic(savepoint=False):  # the facts that receivers write are part of it
+            super().save(update_fields=update_fields, force_insert=force_insert, **kwargs)
 
     def _loaded_fields(self) -> set[str]:
         stored = {field.attname for field in self._meta.concrete_fields if not field.primary_key}
@@ -164,6 +169,18 @@ class Invitation(models.Model):
             expires_at=timezone.now() + cls.LIFETIME,
         )
         return invitation, token
+
+
+class Welcome(models.Model):
+    """That a person has their welcome email, or that it is being sent: one a person, whichever facts call for it."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="+")
+    # The fact that it is sent for. The email's id is made of it, so that a further try sends the same email.
+    event_id = models.CharField(max_length=32)
+    at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"Welcome of {self.user}"
 
 
 def hash_token(token: str) -> str:

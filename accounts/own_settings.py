@@ -35,6 +35,11 @@ def settings_in(user: User) -> OwnSettings:
     return OwnSettings(user.display_name, user.bio, user.time_zone, user.avatar.name or "")
 
 
+def differing(one: OwnSettings, other: OwnSettings) -> list[str]:
+    """The fields in which they differ."""
+    return [name for name in FIELDS if getattr(one, name) != getattr(other, name)]
+
+
 def _load(user_id: int) -> OwnSettings | None:
     user = User.objects.only(*FIELDS).filter(pk=user_id).first()
     return settings_in(user) if user is not None else None

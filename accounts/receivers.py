@@ -4,7 +4,8 @@ the commit."""
 from collections.abc import Collection
 from typing import Any
 
-from allauth.account.signals import password_reset
+from allauth.account.models import EmailAddress
+from allauth.account.signals import email_confirmed, password_reset
 from allauth.core import context
 from django.contrib.auth import logout
 from django.contrib.auth.models import Group
@@ -12,7 +13,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save, pre_de
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from . import own_settings, profiles, services, tiers
+from . import own_settings, profiles, queries, services, tiers
 from .models import User
 
 
@@ -67,6 +68,29 @@ def notice_new_password(instance: User, update_fields: frozenset[str] | None, **
         and (update_fields is None or "password" in update_fields)
         and User.objects.filter(pk=instance.pk).exclude(password=instance.password).exists()
     )
+
+
+@receiver(pre_save, sender=User)
+def notice_changes(instance: User, raw: bool, update_fields: frozenset[str] | None, **kwargs: Any) -> None:
+    """By the stored values: people are also changed by allauth's pages, by forms of Django's and by commands."""
+    instance.changed_fields = () if raw else queries.changed_fields(instance, update_fields)
+
+
+@receiver(post_save, sender=User)
+def tell_of_saved_person(instance: User, created: bool, raw: bool, **kwargs: Any) -> None:
+    """`raw` is a fixture, in which nothing happens to anybody."""
+    if raw:
+        return
+    if created:
+        services.tell_created(instance)
+    else:
+        services.tell_changed(instance, instance.changed_fields)
+
+
+@receiver(email_confirmed)
+def tell_of_confirmed_address(email_address: EmailAddress, **kwargs: Any) -> None:
+    """Both who send this signal, the page and the admin's action, do it within the transaction of the change."""
+    services.tell_confirmed(email_address.user_id)
 
 
 @receiver(post_save, sender=User)

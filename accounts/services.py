@@ -1,7 +1,7 @@
 """Every write to accounts. What must happen together happens in one transaction, the receivers' part included."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 
 from allauth.account.models import EmailAddress
@@ -9,8 +9,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from intellicolab.events.outbox import emit
+
 from . import avatars, devices, own_settings, profiles, queries, tiers
-from .models import Installation, Invitation, User
+from .events import UserConfirmed, UserCreated, UserDeactivated, UserReactivated, UserUpdated
+from .models import Installation, Invitation, User, Welcome
 from .sessions import SessionUnavailable
 from .signals import installed, joined, profile_changed
 
@@ -39,6 +42,7 @@ def set_up(*, email: str, display_name: str, password: str, time_zone: str) -> U
             Installation.objects.create(administrator=user)
             # Taken as confirmed: with mail set up wrongly, the only administrator would be locked out.
             EmailAddress.objects.create(user=user, email=user.email, primary=True, verified=True)
+            tell_confirmed(user.pk)
             installed.send(sender=User, user=user)
             joined.send(sender=User, user=user)
     except IntegrityError as error:
@@ -87,12 +91,14 @@ def update_profile(
         with transaction.atomic():
             # Locked, so that of two uploads at once the second sees, and removes, the first one's file.
             row = User.objects.select_for_update().get(pk=user.pk)
+            before = own_settings.settings_in(row)
             row.display_name, row.bio, row.time_zone = display_name, bio, time_zone
             if stored or remove_picture:
                 remove_after_commit(row.avatar.name or "")
                 row.avatar.name = stored
-            own_settings.write(row.pk, own_settings.settings_in(row))
+            after = own_settings.write(row.pk, own_settings.settings_in(row))
             profiles.forget_after_commit(row.pk)
+            tell_changed(row, own_settings.differing(before, after))
             profile_saved(row)
     except BaseException:  # whatever it was, the row does not refer to the new file
         avatars.remove(stored)
@@ -111,8 +117,11 @@ def profile_saved(user: User) -> None:
 
 
 @transaction.atomic
-def set_active(people: Iterable[User], active: bool) -> int:
-    """Let people sign in, or no longer, which ends their sessions after the commit. How many were changed."""
+def set_active(people: Iterable[User], active: bool, by: User | None = None) -> int:
+    """Let people sign in, or no longer, which ends their sessions after the commit. How many were changed.
+
+    `by` is who decided it; None for a command.
+    """
     chosen = [user.pk for user in people]
     changed = list(User.objects.select_for_update().filter(pk__in=chosen, is_active=not active).order_by("pk"))
     # A queryset's update sends no signal of a saved row, so what receivers.py does for those is done here.
@@ -121,6 +130,8 @@ def set_active(people: Iterable[User], active: bool) -> int:
     tiers.forget_after_commit(user.pk for user in changed)
     for user in changed:
         user.is_active = active
+        user.saved_by_id = by.pk if by else None
+        tell_changed(user, ["is_active"])
         profile_saved(user)
         if not active:
             sign_out_after_commit(user.pk)
@@ -149,9 +160,64 @@ def set_email(user: User, email: str) -> None:
     EmailAddress.objects.create(user=user, email=user.email, primary=True, verified=False)
 
 
-def admit(user: User) -> None:
+@transaction.atomic
+def save_changed(user: User, by: User) -> None:
+    """Save what an administrator has changed about a person; with another address as by `set_email`."""
+    user.saved_by_id = by.pk
+    new_address = "email" in queries.changed_fields(user)
+    user.save()
+    if new_address:
+        set_email(user, user.email)
+    profile_saved(user)
+
+
+def admit(user: User, by: User) -> None:
     """Save a person whom an administrator made, as if they had signed up."""
+    user.saved_by_id = by.pk
     with transaction.atomic():
         user.save()
         if not user.is_placeholder:
             joined.send(sender=User, user=user)
+
+
+def claim_welcome(user_id: int, event_id: str) -> bool:
+    """Whether a person's one welcome email is to be sent for this fact: the first that asks, at each of its tries."""
+    row, _made = Welcome.objects.get_or_create(user_id=user_id, defaults={"event_id": event_id})
+    return row.event_id == event_id
+
+
+def release_welcome(event_id: str) -> None:
+    """The email was not sent and never will be for this fact; another may ask for it."""
+    Welcome.objects.filter(event_id=event_id).delete()
+
+
+# --- Facts ---------------------------------------------------------------------------------------------------------
+# Written in the transaction of the change. The authors of imported messages are nobody that anything happens to.
+
+
+def tell_created(user: User) -> None:
+    if not user.is_placeholder:
+        emit(UserCreated(user_id=user.pk, by_id=_taken_by(user)))
+
+
+def tell_changed(user: User, fields: Collection[str]) -> None:
+    """That these fields of the row have changed; one that lets in or shuts out is a fact of its own."""
+    by_id = _taken_by(user)
+    if user.is_placeholder:
+        return
+    others = [name for name in fields if name != "is_active"]
+    if others:
+        emit(UserUpdated(user_id=user.pk, fields=others, by_id=by_id))
+    if "is_active" in fields:
+        kind = UserReactivated if user.is_active else UserDeactivated
+        emit(kind(user_id=user.pk, by_id=by_id))
+
+
+def tell_confirmed(user_id: int) -> None:
+    emit(UserConfirmed(user_id=user_id))
+
+
+def _taken_by(user: User) -> int | None:
+    """Who changes this person; the next save of the same object is not theirs."""
+    by_id, user.saved_by_id = user.saved_by_id, None
+    return by_id

@@ -99,6 +99,13 @@ def env_database(name: str) -> dict[str, Any]:
     return config
 
 
+# In the place of Django's, ways to send of which an email's sender learns what may be repeated.
+OWN_MAIL = {
+    "django.core.mail.backends.smtp.EmailBackend": "intellicolab.mail.smtp.EmailBackend",
+    "django.core.mail.backends.filebased.EmailBackend": "intellicolab.mail.files.EmailBackend",
+}
+
+
 def env_email(name: str) -> dict[str, Any]:
     """Django's settings of a way to send mail; empty when the variable is."""
     try:
@@ -108,6 +115,8 @@ def env_email(name: str) -> dict[str, Any]:
     smtp = "smtp" in config.get("EMAIL_BACKEND", "smtp")
     if env_str(name) and smtp and not config.get("EMAIL_HOST"):
         raise unreadable(name, "smtp+tls://user:password@host:587")
+    if config:
+        config["EMAIL_BACKEND"] = OWN_MAIL.get(config["EMAIL_BACKEND"], config["EMAIL_BACKEND"])
     return config
 
 
@@ -183,9 +192,11 @@ INSTALLED_APPS = [
     "intellicolab",
     "intellicolab.cache",
     "intellicolab.events",
+    "intellicolab.jobs",
     "accounts",
     "ratelimit",
     "realtime",
+    "intellicolab.audit",
     "intellicolab.dashboard",
     "intellicolab.dashboard.apps.AdminConfig",
     "django.contrib.auth",
@@ -195,6 +206,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "csp",
+    "django_tasks",
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -332,8 +344,10 @@ _email = env_email("EMAIL_URL")
 if _email:
     vars().update(_email)
 else:
-    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_BACKEND = "intellicolab.mail.files.EmailBackend"
     EMAIL_FILE_PATH = VAR_DIR / "mail"
+# Seconds for each answer of a mail server. Django's default is to wait for ever, which would stop a worker's group.
+EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env_str("DEFAULT_FROM_EMAIL", f"{SITE_NAME} <no-reply@{_public.hostname or 'localhost'}>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
@@ -398,6 +412,11 @@ CHANNEL_LAYERS = {
 # Characters; four bytes each fit the 64 KiB of a frame.
 MESSAGE_MAX_LENGTH = env_int("MESSAGE_MAX_LENGTH", 8000, 1, 16_000)
 
+# --- Audit log ---------------------------------------------------------------------------------------------------
+
+# Days that an entry is kept.
+AUDIT_DAYS = env_int("AUDIT_DAYS", 365, 1, 36_500)
+
 # --- Web security ------------------------------------------------------------------------------------------------
 
 SECURE_SSL_REDIRECT = SECURE
@@ -427,6 +446,8 @@ AVATAR_MAX_BYTES = 5 * 1024 * 1024
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
 MEDIA_ROOT = VAR_DIR / "media"
+# Below no address: each file is for one person, and only a view that has asked who it is hands it out.
+EXPORTS_DIR = VAR_DIR / "exports"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "intellicolab.staticfiles.ModuleManifestStorage"},
@@ -442,6 +463,15 @@ TIME_ZONE = env_zone("TIME_ZONE")
 # --- Logging -----------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env_choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+# "bulk" is for what may take long: a worker of its own can serve it. By default every worker serves all queues.
+TASKS = {
+    "default": {
+        "BACKEND": "intellicolab.jobs.backend.RedisBackend",
+        "QUEUES": ["default", "bulk"],
+        "OPTIONS": {"LIMITER": "ratelimit.jobs.wait"},
+    }
+}
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -12,12 +12,14 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.utils.text import Truncator
 
 from . import services
 from .errors import CODES, ChatError
-from .models import Membership, Message, Room
+from .models import Export, Membership, Message, Room
+from .services import exports
 
 EXCERPT = 80  # characters of a message in the list
 DELETED_AT_ONCE = 500  # messages; the form that asks names each one, and Django takes a thousand fields
@@ -191,3 +193,32 @@ class MessageAdmin(ReadOnlyAdmin):
             "checkbox": ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/realtime/message/delete_text.html", context)
+
+
+@admin.register(Export)
+class ExportAdmin(ReadOnlyAdmin):
+    """Who has asked for the messages of which room, and what disk that takes. Only they get the files."""
+
+    list_display = ("person", "room", "asked_at", "made_at", "messages", "bytes", "expires_at")
+    list_select_related = ("membership__user", "membership__room")
+    search_fields = ("membership__user__display_name", "membership__user__email", "membership__room__name")
+    ordering = ("-size",)
+    exclude = ("file",)
+    actions = ("remove",)
+
+    @admin.display(ordering="membership__user__display_name")
+    def person(self, export: Export) -> str:
+        return str(export.membership.user)
+
+    @admin.display(ordering="membership__room__name")
+    def room(self, export: Export) -> str:
+        return str(export.membership.room)
+
+    @admin.display(ordering="size", description="size")
+    def bytes(self, export: Export) -> str:
+        return filesizeformat(export.size)
+
+    @admin.action(description="Remove, with the files", permissions=["steer"])
+    def remove(self, request: HttpRequest, queryset: QuerySet[Export]) -> None:
+        chosen = [export.pk for export in queryset]
+        self.message_user(request, f"Removed: {exports.remove_exports(Export.objects.filter(pk__in=chosen))}.")

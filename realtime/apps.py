@@ -6,4 +6,6 @@ class RealtimeConfig(AppConfig):
     verbose_name = "Chat"
 
     def ready(self) -> None:
-        from . import presence, receivers  # noqa: F401  a cached thing and signal receivers register when imported
+        # What registers when it is imported: handlers of facts, a cached thing, signal receivers, tasks and plans.
+        from . import handlers, presence, receivers  # noqa: F401
+        from .exporting import jobs  # noqa: F401

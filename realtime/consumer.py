@@ -115,14 +115,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await Hub.here().enter(self.outlet, user_id, visitor.rooms)
         # Read again now that the rooms are followed: a change in between is in these versions or comes as a frame.
         waiting = await positions.awaiting(visitor.rooms.values())
-        versions, reads = await run(queries.standing_of, user_id, waiting)
+        standing = await run(queries.standing_of, user_id, waiting)
         if await sessions.amissing(self.outlet.session):  # and its end is seen here or comes as news
             self.outlet.hang_up(SIGNED_OUT)
             return
-        Hub.here().keep_only(self.outlet, versions)  # and who left a room in between hears no more of it
-        Hub.here().began(versions)
+        Hub.here().keep_only(self.outlet, standing.versions)  # and who left a room in between hears no more of it
+        Hub.here().began(standing.versions)
         self.user_id, self._name = user_id, visitor.user.display_name
-        self.outlet.release(frames.hello(user_id, versions, reads, settings.MESSAGE_MAX_LENGTH))
+        self.outlet.release(frames.hello(user_id, *standing, settings.MESSAGE_MAX_LENGTH))
         Notes.here().leave(note_use, self.scope, user_id, self.outlet.session)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:

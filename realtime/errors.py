@@ -28,6 +28,8 @@ CODES = {
     "oneself": "A direct room is between two people; this is your own account.",
     "last_owner": "You are the only owner. Archive the room, or make somebody else an owner first.",
     "unrenderable": "This text cannot be shown. Send it in another form.",
+    "no_export": "There is no such file, or it was removed after its time. Ask for a new export.",
+    "untold": "How far your last export is can't be told just now. Try again in a few seconds.",
     "busy": "The server has more messages than it can store right now. Try again in a few seconds.",
     "unavailable": "The message could not be stored just now. Try again in a few seconds.",
     "bad_json": "The frame is not a JSON object.",

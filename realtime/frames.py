@@ -210,7 +210,9 @@ def _of_person(row: Membership | Departure) -> dict[str, Any]:
 # --- What one socket or person is told -----------------------------------------------------------------------------
 
 
-def hello(user_id: int, rooms: dict[int, int], reads: dict[int, Position], max_length: int) -> str:
+def hello(
+    user_id: int, rooms: dict[int, int], reads: dict[int, Position], mentions: dict[int, int], max_length: int
+) -> str:
     return encode(
         {
             "type": "hello",
@@ -218,6 +220,7 @@ def hello(user_id: int, rooms: dict[int, int], reads: dict[int, Position], max_l
             "user": user_id,
             "rooms": {str(room): version for room, version in rooms.items()},
             "reads": {str(room): position for room, position in reads.items()},
+            "mentions": {str(room): count for room, count in mentions.items()},
             "max_length": max_length,
         }
     )
@@ -226,6 +229,11 @@ def hello(user_id: int, rooms: dict[int, int], reads: dict[int, Position], max_l
 def read(room: int, position: Position) -> str:
     """Up to where the person has read, told to all their sockets."""
     return encode({"type": "room.read", "room": room, "number": position.number, "epoch": position.epoch})
+
+
+def mention(room: int, number: int, mentioned: bool) -> str:
+    """Whether that message counts as one that mentions the person; told to all their sockets when it has changed."""
+    return encode({"type": "room.mention", "room": room, "number": number, "mentioned": mentioned})
 
 
 def ack(frame_id: str, room: int, number: int, version: int) -> str:

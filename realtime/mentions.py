@@ -1,7 +1,7 @@
-"""Whom messages name: `@Alice` for whoever is called that, and in which rooms that waits to be read.
+"""Whom messages name: `@Alice` for whoever is called that.
 
 The names are looked up before a message is rendered; the HTML then says who is meant, and only those of them who are
-members of its room are told.
+members of its room are told (`services/naming.py`).
 """
 
 import re
@@ -13,8 +13,6 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 
 from accounts.models import User
-
-from .models import Membership, Mention, Message
 
 MOST_WORDS = 4  # of a name; each further one makes one more name to look up
 MOST_NAMES = 100  # looked up for one message, the first ones; who writes more @ than that means no people
@@ -75,27 +73,6 @@ def people_in(html: str) -> list[int]:
     return sorted({int(user_id) for ids in _IN_HTML.findall(html) for user_id in ids.split()})
 
 
-def record(messages: Iterable[Message]) -> None:
-    """Note whom these stored messages name; not oneself, and nobody who is not in the room."""
-    named = [(message, set(people_in(message.html)) - {message.author_id}) for message in messages]
-    if not any(people for _message, people in named):
-        return
-    members = _members({message.room_id for message, _people in named}, set().union(*(people for _, people in named)))
-    rows = [
-        Mention(membership_id=members[message.room_id, user_id], number=message.number)
-        for message, people in named
-        for user_id in sorted(people)
-        if (message.room_id, user_id) in members
-    ]
-    Mention.objects.bulk_create(rows)
-
-
-def _members(room_ids: set[int], user_ids: set[int]) -> dict[tuple[int, int], int]:
-    """{(room, person): membership}."""
-    rows = Membership.objects.filter(room__in=room_ids, user__in=user_ids)
-    return {(room_id, user_id): pk for pk, room_id, user_id in rows.values_list("pk", "room_id", "user_id")}
-
-
-def forget(message: Message) -> None:
-    """The message names nobody any more: it was deleted, or has another text."""
-    Mention.objects.filter(membership__room=message.room_id, number=message.number).delete()
+def names_others(html: str, author_id: int) -> bool:
+    """Whether a rendered message names anybody but its author."""
+    return any(user_id != author_id for user_id in people_in(html))

@@ -175,3 +175,36 @@ class Mention(models.Model):
 
     def __str__(self) -> str:
         return f"{self.membership} in #{self.number}"
+
+
+class ExportQuerySet(models.QuerySet["Export"]):
+    def of(self, user: "User | int", room_id: int) -> "ExportQuerySet":
+        return self.filter(membership__user=user, membership__room=room_id)
+
+    def wanted(self) -> "ExportQuerySet":
+        """Those that nobody has cancelled, of people who may have them."""
+        return self.filter(cancelled_at=None, membership__user__is_active=True)
+
+
+class Export(models.Model):
+    """The messages of a room as a file for one of its members: at most one each, which another one replaces.
+
+    It belongs to the membership, so whoever is in the room no more has none. How far it is, its job tells; the row
+    knows what was asked for and what came of it. Its file goes after the row, see `receivers`.
+    """
+
+    membership = models.OneToOneField(Membership, on_delete=models.CASCADE, related_name="export")
+    job_id = models.CharField(max_length=32, unique=True)
+    asked_at = models.DateTimeField(default=timezone.now)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+    # From here on what the job notes when it is done: a name below EXPORTS_DIR, bytes, how many messages are in it.
+    file = models.CharField(max_length=64, blank=True)
+    size = models.PositiveBigIntegerField(default=0)
+    messages = models.PositiveBigIntegerField(default=0)
+    made_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ExportQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"Export for {self.membership}"

@@ -19,6 +19,8 @@ from .room_settings import RoomSettings, settings_of_many
 
 PAGE = 50  # messages a page of history
 
+Counts = dict[int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class RoomEntry:
@@ -66,8 +68,7 @@ def _entries(user_id: int, which: Q) -> list[RoomEntry]:
         last_number=F("room__last_number"), last_version=F("room__last_version"), people=F("room__people"),
         named=_named_above_stored(),
     ))  # fmt: skip
-    reads = {row.pk: max(positions.stored(row), waiting.get(row.pk, NOWHERE)) for row in rows}
-    mentions = {row.pk: row.named for row in rows} | _named_above({pk: reads[pk] for pk in waiting if pk in reads})
+    reads, mentions = _reads_and_mentions(rows, waiting)
     rooms = settings_of_many(row.room_id for row in rows)
     others = {room.id: room.other(user_id) for room in rooms.values()}
     profiles = get_profiles([person for person in others.values() if person is not None])
@@ -94,6 +95,13 @@ def _entry(room: RoomSettings, row: Any, read: Position, mentions: int, other: P
         mentions=mentions,
         other=other,
     )
+
+
+def _reads_and_mentions(rows: Iterable[Any], waiting: Mapping[int, Position]) -> tuple[dict[int, Position], Counts]:
+    """By membership: how far the person has read, and how often they are mentioned above that. Of rows with `named`."""
+    reads = {row.pk: max(positions.stored(row), waiting.get(row.pk, NOWHERE)) for row in rows}
+    mentions = {row.pk: row.named for row in rows}
+    return reads, mentions | _named_above({pk: reads[pk] for pk in waiting if pk in reads})
 
 
 def _named_above_stored() -> Coalesce:
@@ -126,18 +134,27 @@ def memberships_of(user_id: int) -> dict[int, int]:
     return dict(Membership.objects.filter(user=user_id).values_list("room_id", "pk"))
 
 
-def standing_of(user_id: int, waiting: Mapping[int, Position]) -> tuple[dict[int, int], dict[int, Position]]:
-    """({room id: last version}, {room id: how far they have read}) of the person's rooms.
+class Standing(NamedTuple):
+    """How a person stands in their rooms, by room: its last version, up to where they have read, and where there are
+    any, how many mentions are above that."""
 
-    `waiting` holds positions that were not in the database yet, asked for before.
-    """
-    rows = Membership.objects.filter(user=user_id)
-    columns = rows.values_list("pk", "room_id", "room__last_version", "read_epoch", "last_read_number")
-    versions, reads = {}, {}
-    for membership, room_id, version, epoch, number in columns:
-        versions[room_id] = version
-        reads[room_id] = max(Position(epoch, number), waiting.get(membership, NOWHERE))
-    return versions, reads
+    versions: dict[int, int]
+    reads: dict[int, Position]
+    mentions: dict[int, int]
+
+
+def standing_of(user_id: int, waiting: Mapping[int, Position]) -> Standing:
+    """`waiting` holds positions that were not in the database yet, asked for before."""
+    columns = ("room_id", "read_epoch", "last_read_number")
+    rows = list(Membership.objects.filter(user=user_id).only(*columns).annotate(
+        last_version=F("room__last_version"), named=_named_above_stored(),
+    ))  # fmt: skip
+    reads, mentions = _reads_and_mentions(rows, waiting)
+    return Standing(
+        {row.room_id: row.last_version for row in rows},
+        {row.room_id: reads[row.pk] for row in rows},
+        {row.room_id: mentions[row.pk] for row in rows if mentions[row.pk]},
+    )
 
 
 def own_message(user: User, room_id: int, number: int) -> Message:

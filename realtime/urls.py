@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import views
+from . import export_views, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -18,6 +18,10 @@ urlpatterns = [
     path("rooms/<int:room_id>/members/<int:user_id>/remove", views.member_remove, name="member_remove"),
     path("rooms/<int:room_id>/members/<int:user_id>/owner", views.member_owner, name="member_owner"),
     path("rooms/<int:room_id>/archive", views.room_archive, name="room_archive"),
+    path("rooms/<int:room_id>/export/", export_views.room_export, name="room_export"),
+    path("rooms/<int:room_id>/export/state", export_views.room_export_state, name="room_export_state"),
+    path("rooms/<int:room_id>/export/cancel", export_views.room_export_cancel, name="room_export_cancel"),
+    path("rooms/<int:room_id>/export/file", export_views.room_export_file, name="room_export_file"),
     path("people/", views.people, name="people"),
     path("people/<int:user_id>/direct", views.direct, name="direct"),
 ]

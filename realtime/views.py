@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -25,11 +26,13 @@ from .models import Membership, Room
 from .templatetags.chat import lists
 from .timeline import lines
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 PEOPLE_PAGE = 100
 STATUS = {
     "no_room": 404,
     "no_message": 404,
+    "no_export": 404,
+    "untold": 503,
     "archived": 409,
     "last_owner": 409,
     "name_taken": 409,
@@ -48,7 +51,7 @@ def chat_page(view: View) -> View:
 
     @wraps(view)
     @login_required
-    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(request, *args, **kwargs)
         except ChatError as error:

@@ -277,9 +277,13 @@ def test_the_scan_finds_what_it_looks_for():
 def pages(root, room, message):
     group = Group.objects.create(name="Cooks")
     user = User.objects.get(display_name="Alice")
-    models = ["accounts_user", "accounts_invitation", "accounts_installation", "auth_group"]
+    models = ["accounts_user", "accounts_invitation", "accounts_installation", "auth_group", "events_deadletter"]
     models += [f"realtime_{name}" for name in CHAT]
-    yield from (reverse(f"admin:{name}") for name in ("index", "password_change", "password_change_done"))
+    names = ("index", "events", "jobs", "password_change", "password_change_done")
+    yield from (reverse(f"admin:{name}") for name in names)
+    yield reverse("admin:jobs_dead", args=["default"])
+    yield from (reverse("admin:jobs_of_queue", args=["default", "bulk", kind]) for kind in ("waiting", "running"))
+    yield reverse("admin:queue_pause", args=["default", "bulk"])
     yield from (reverse(f"admin:{model}_changelist") for model in models)
     yield reverse("admin:realtime_message_changelist") + "?q=x&kind__exact=text&o=1"
     yield reverse("admin:app_list", args=["realtime"])

@@ -20,7 +20,7 @@ async def test_a_message_reaches_everyone_in_the_room_and_its_sender_an_ack(peop
     hello = await first.hello()
     assert hello == {
         "type": "hello", "protocol": 1, "user": alice.pk, "rooms": {str(room.pk): 1}, "reads": {str(room.pk): [0, 0]},
-        "max_length": 8000,
+        "mentions": {}, "max_length": 8000,
     }  # fmt: skip
     await second.hello()
     await first.say(room, "hello *bob*")

@@ -16,10 +16,12 @@ from intellicolab.dashboard import queries
 from intellicolab.dashboard.figures import compact, duration, percent, share, size
 from intellicolab.dashboard.sparkline import HEIGHT, WIDTH, sparkline
 from intellicolab.dashboard.waiting import BufferRow
+from intellicolab.events.groups import groups
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role
 from intellicolab.redis.client import client as redis_client
 from intellicolab.redis.counters import counters, totals
+from intellicolab.redis.heartbeat import Heartbeat
 from intellicolab.redis.lock import Lock
 
 pytestmark = pytest.mark.django_db
@@ -37,6 +39,12 @@ def no_counts():
     """What other tests have counted in this process is not what these look at."""
     counters.flush()
     redis_client(Role.STATE).flushdb()
+
+
+@pytest.fixture(autouse=True)
+def worker(no_counts):
+    """One lives, as it should, and runs all groups."""
+    Heartbeat(groups=lambda: [group.name for group in groups()]).beat()
 
 
 def count(family, **fields):

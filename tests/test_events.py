@@ -1,17 +1,19 @@
 """Facts from the transaction that makes them to their stream, whatever dies on the way."""
 
 import asyncio
+import re
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
 from intellicolab.cache.models import Fence
+from intellicolab.events import groups, schema, signals, streams
 from intellicolab.events import relay as module
-from intellicolab.events import schema, signals, streams
 from intellicolab.events.models import OutboxRow
 from intellicolab.events.outbox import emit, emit_all
 from intellicolab.events.relay import Relay
@@ -235,7 +237,7 @@ def test_what_died_between_numbering_and_appending_is_appended_by_the_next(monke
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "append", die)
+        patch.setattr(streams, "append", die)
         with pytest.raises(ConnectionError):
             relay()
     assert OutboxRow.objects.filter(position=None).count() == 0
@@ -250,11 +252,13 @@ def test_an_answer_that_was_lost_doubles_nothing(monkeypatch, relay):
     happen(1, 2)
 
     def append_and_lose_the_answer(*args):
-        streams.append(*args)
+        append(*args)
         raise ConnectionError
 
+    append = streams.append
+
     with monkeypatch.context() as patch:
-        patch.setattr(module, "append", append_and_lose_the_answer)
+        patch.setattr(streams, "append", append_and_lose_the_answer)
         with pytest.raises(ConnectionError):
             relay()
     assert len(carried()) == 2
@@ -336,7 +340,7 @@ def test_a_relay_whose_lock_has_gone_appends_nothing(relay):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_full_stream_keeps_neither_the_others_nor_the_facts(relay, monkeypatch):
-    monkeypatch.setattr(module, "append", lambda *args: streams.append(*args, most=2))
+    monkeypatch.setattr(streams, "append", partial(streams.append, most=2))
     happen(1, 2)
     relay()
     happen(3)
@@ -360,7 +364,7 @@ def test_rows_are_kept_for_an_hour_and_longer_where_redis_has_them_not(relay, mo
     relay()
     OutboxRow.objects.filter(position__lte=3).update(numbered_at=timezone.now() - timedelta(hours=2))
     with monkeypatch.context() as patch:
-        patch.setattr(module, "append", lambda *args: 1 / 0)
+        patch.setattr(streams, "append", lambda *args: 1 / 0)
         happen(5)
         with pytest.raises(ZeroDivisionError):
             relay()
@@ -503,8 +507,23 @@ def test_many_commits_are_one_signal(monkeypatch, ears):
     assert len(found) < 100
 
 
+DOCUMENTED = (ROOT / "docs" / "events.md").read_text()
+
+
 def test_each_event_stands_in_its_documentation():
-    text = (ROOT / "docs" / "events.md").read_text()
-    own = [kind.name for kind in schema.registered() if not kind.name.startswith("test:")]
+    own = {kind.name for kind in schema.registered() if not kind.name.startswith("test:")}
     assert own
-    assert [name for name in own if f"`{name}`" not in text] == []
+    assert set(re.findall(r"^\| `([a-z]+:[a-z]+)`", DOCUMENTED, re.M)) == own
+
+
+def test_each_group_stands_in_its_documentation_with_its_options():
+    """An option that is not the default is named; `repeatable` depends on where mail goes."""
+    rows = re.findall(r"^\| `([a-z-]+)` \|[^|]+\|([^|]*)\|$", DOCUMENTED.partition("### The groups")[2], re.M)
+    default = groups.Group("default")
+    options = ("outside", "repeatable", "concurrency", "batch", "tries", "silence")
+    own = {
+        group.name: {name for name in options if getattr(group, name) != getattr(default, name)}
+        for group in groups.groups()
+        if not any(name.startswith("test:") for name, _version in group.handlers)
+    }
+    assert {name: set(re.findall(r"`(\w+)`", text)) for name, text in rows} == own

@@ -7,11 +7,10 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection
 
 from intellicolab.events import consumers as module
-from intellicolab.events import groups, handling, streams
+from intellicolab.events import groups, handling, operations, streams
 from intellicolab.events.consumers import Consumer
 from intellicolab.events.groups import Group, declare, on
-from intellicolab.events.models import DeadLetter, HandledEvent
-from intellicolab.events.outbox import row_of
+from intellicolab.events.models import DeadLetter, HandledEvent, OutboxRow
 from intellicolab.events.schema import Event, encode
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role, client
@@ -65,10 +64,11 @@ def consume():
 
 def append(*events: Event):
     """As the relay does it."""
-    rows = [row_of(event) for event in events]
     last = streams.last_position(STREAM)
-    for at, row in enumerate(rows):
-        row.position = last + at + 1
+    rows = [
+        OutboxRow(position=at, name=event.name, version=event.version, data=encode(event))
+        for at, event in enumerate(events, last + 1)
+    ]
     streams.append(STREAM, rows, last, 1)
 
 
@@ -273,13 +273,26 @@ def test_poison_ends_in_a_dead_letter_after_its_tries(things, consume):
     wait_until(lambda: pending() == 0)
 
 
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_handler_may_give_up_at_the_first_try(things, outside):
+    group = declare(Group(GROUP, outside=outside))
+
+    @on(Happened, group=GROUP)
+    def give_up(event):
+        raise handling.GiveUp("it will never be")
+
+    entry = entry_of(Happened(number=1), 1)
+    assert handling.handle(group, STREAM, [entry]).through == [entry]
+    assert DeadLetter.objects.get().reason == "GiveUp: it will never be"
+    assert not HandledEvent.objects.exists()  # so it can be replayed
+
+
 @pytest.mark.parametrize(
     ("version", "data", "reason"), [(2, "{}", "version 2 is known"), (1, "{", "cannot be read"), (1, "\0", "cannot be")]
 )
 def test_what_cannot_be_read_is_a_dead_letter_at_once(things, consume, version, data, reason):
     consume(writer())
-    row = row_of(Happened(number=1))
-    row.position, row.version, row.data = 1, version, data
+    row = OutboxRow(position=1, name=Happened.name, version=version, data=data)
     streams.append(STREAM, [row], 0, 1)
     append(Happened(number=2))
     wait_until(lambda: values() == [2])
@@ -461,21 +474,21 @@ def test_an_outage_of_the_database_loses_nothing_and_counts_no_try(things, consu
 
 
 def test_a_paused_group_stands_still_until_it_may_go_on(things, consume):
-    client(Role.STATE).sadd(keys.events_paused(), GROUP)
+    group = writer()
+    assert operations.pause(GROUP, "Alice")
     append(Happened(number=1))
-    consume(writer())
+    consume(group)
     consume(writer("other"))
     wait_until(lambda: values() == [1])
     time.sleep(0.1)
     assert values() == [1]
-    client(Role.STATE).srem(keys.events_paused(), GROUP)
+    assert operations.resume(GROUP)
     wait_until(lambda: values() == [1, 1])
 
 
 def test_the_worker_runs_the_groups_that_are_named(things):
     writer("one")
-    writer("two")
-    service = module.Consumers(["two"])
+    service = module.Consumers([writer("two")])
     service.start()
     append(Happened(number=1))
     wait_until(lambda: values() == [1])

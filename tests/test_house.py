@@ -17,7 +17,7 @@ FLOORS = [
     ["ratelimit"],
     ["accounts"],
     ["realtime"],
-    ["intellicolab.insights"],
+    ["intellicolab.insights", "intellicolab.audit"],
     ["intellicolab.dashboard"],
     ["intellicolab.urls", "intellicolab.asgi", "intellicolab.servers"],
 ]
@@ -75,13 +75,15 @@ def test_imports_run_one_way(path):
     assert wrong_way(path) == []
 
 
-def test_the_limiter_needs_nothing_of_the_site_but_its_redis_clients():
+def test_the_limiter_needs_nothing_of_the_site_but_its_redis_clients_and_where_facts_go():
+    mine = [path for path in modules() if path.is_relative_to(ROOT / "ratelimit")]
+    told = ("events.py", "services.py")
     foreign = {
         name
-        for path in modules()
-        if path.is_relative_to(ROOT / "ratelimit")
+        for path in mine
         for name in imported(path)
         if name.split(".")[0] in APPS and not name.startswith(("intellicolab.redis", "ratelimit"))
+        if not (path.name in told and name.startswith("intellicolab.events"))
     }
     assert foreign <= {"intellicolab"}
 

@@ -10,7 +10,8 @@ STYLES = [ROOT / "intellicolab/static/intellicolab/css", ROOT / "realtime/static
 # admin.css is built on the tokens of Django's own admin, in both of its colour schemes.
 SHEETS = sorted(path for folder in STYLES for path in folder.glob("*.css") if path.name != "admin.css")
 SCRIPTS = sorted([*ROOT.glob("intellicolab/static/**/*.js"), *ROOT.glob("realtime/static/**/*.js")])
-TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+EMAILS = ROOT / "templates/accounts/email"  # read by mail programs, which know neither our sheets nor our policy
+TEMPLATES = sorted(path for path in (ROOT / "templates").rglob("*.html") if path.parent != EMAILS)
 
 GROUNDS = ["ground", "ground-sunken", "ground-raised", "ground-hover"]
 TEXT = [(text, ground) for text in ("text", "text-soft", "text-muted") for ground in GROUNDS]

@@ -30,7 +30,9 @@ def post(room: Room, author, *texts: str) -> None:
     services.post_messages(batch)
 
 
-ADDRESSES = "/ /rooms/ /rooms/new/ /people/ /sidebar /rooms/1/ /rooms/1/messages /rooms/1/settings/".split()
+ADDRESSES = (
+    "/ /rooms/ /rooms/new/ /people/ /sidebar /rooms/1/ /rooms/1/messages /rooms/1/settings/ /rooms/1/export/".split()
+)
 
 
 @pytest.mark.parametrize("path", ADDRESSES)

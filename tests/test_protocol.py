@@ -71,7 +71,7 @@ ANSWERS = {
 
 @pytest.mark.django_db(transaction=True)
 async def test_every_example_is_sent_and_all_that_comes_back_is_documented(
-    people, open_socket, hub, async_redis, documented, monkeypatch
+    people, open_socket, hub, async_redis, documented, monkeypatch, catch_up
 ):
     """Alice's client sends every example of the page; Bob's hears what others do to their room meanwhile."""
     monkeypatch.setattr(presence, "ROUND_SECONDS", 0.05)
@@ -85,12 +85,14 @@ async def test_every_example_is_sent_and_all_that_comes_back_is_documented(
     number = None
     for example in examples("client"):
         if example["type"] == "room.read":
-            await hearer.socket.say(room, "something to read")
+            await hearer.socket.say(room, "something to read, @Alice")
             number = (await sender.until("message.new", lambda frame: frame["author"]["id"] == bob.pk))["number"]
         known = {"room": room.pk, "number": number, "version": 0}
         await sender.say(example, **{field: known[field] for field in known.keys() & example.keys()})
         answer = await sender.until(ANSWERS[example["type"]])
         number = answer.get("number") or number
+    await threads.run(catch_up)
+    await sender.until("room.mention")
     other = await threads.run(services.create_room, bob, "Other")
     await threads.run(services.update_room, alice, room, "Tea", "What to drink")
     await threads.run(services.join_room, alice, other)

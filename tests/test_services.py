@@ -204,8 +204,8 @@ def test_history_goes_back_page_by_page(alice, room):
 def test_posting_a_batch_costs_the_same_queries_whatever_its_size(alice, room, django_assert_num_queries):
     for size in (1, 50):
         with django_assert_num_queries(
-            9
-        ):  # savepoint, rooms, members, resends, people, insert, room, positions, release
+            10
+        ):  # savepoint, rooms, members, resends, people, insert, room, positions, facts, release
             post_messages([say(alice, room, f"{size}-{n}") for n in range(size)])
 
 

@@ -43,3 +43,17 @@ def duration(seconds: int) -> str:
         if seconds >= length:
             return f"{seconds // length:,} {name}{'' if seconds // length == 1 else 's'}"
     return f"{seconds} second{'' if seconds == 1 else 's'}"
+
+
+def age(seconds: float | None, none: str = "none") -> str:
+    """A time that has passed or is to come, `none` for None."""
+    if seconds is None:
+        return none
+    return duration(int(seconds)) if seconds >= 1 else "under a second"
+
+
+def rate(value: float | None) -> str:
+    """So many a second, three digits at most."""
+    if value is None:
+        return "none"
+    return compact(value) if value >= 0.01 or value == 0 else "< 0.01"

@@ -8,15 +8,18 @@ from datetime import datetime
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from intellicolab.events import problems as event_problems
+from intellicolab.jobs import problems as job_problems
 from intellicolab.redis.client import Role
 from ratelimit import statistics
 
-from . import queries
+from . import broker, queries
 from .caching import HITS, CacheRow, Reads, by_outcome, cache_rows
 from .figures import compact, duration, percent, share, size
 from .limiting import LimitRow, OffenderRow, limit_rows, offender_rows, place_rows
 from .queries import Family, Server
 from .sparkline import Sparkline, sparkline
+from .tiles import Tile
 from .waiting import BufferRow, LockRow, buffer_rows, lock_rows
 
 # Where a figure becomes a problem: a cache costs more than it saves, memory runs out, or clients are refused.
@@ -29,19 +32,6 @@ _ROLE_LOSS = {
     Role.STATE: "nobody can sign in, limits are not enforced, and messages reach open rooms with a delay",
     Role.CACHE: "pages are read from the database and are slower",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One figure. `exact` is its tooltip, `note` says what it is made of, `bounds` the range it should stay in."""
-
-    label: str
-    figure: str
-    exact: str = ""
-    note: str = ""
-    bounds: str = ""
-    problem: bool = False
-    spark: Sparkline | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +60,7 @@ def overview() -> Overview:
         families = queries.families("cache", "limit")
         page.buffers, page.locks = buffer_rows(), lock_rows()
         page.offenders, page.refused_places = offender_rows(), place_rows()
+        page.problems += [*watched(), *broker.dead_problems()]
     except (RedisError, OSError) as error:
         page.counters_error = state.error or queries.reason(error)
     else:
@@ -79,6 +70,12 @@ def overview() -> Overview:
     page.problems += [problem for row in page.buffers for problem in row.problems()]
     page.problems += [tile.note for tile in page.tiles if tile.problem]
     return page
+
+
+def watched() -> list[str]:
+    """What the watch over events and jobs tells of as well. Raises RedisError."""
+    found = [*event_problems.found(), *job_problems.found()]
+    return list({problem.key: problem.sentence for problem in found}.values())  # without a worker both say so
 
 
 # --- Cache ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from intellicolab.redis import keys, scripts
 from intellicolab.redis.client import Purpose, Role, client
 from intellicolab.redis.pauses import pause_after
 
-from .groups import Group, groups
+from .groups import Group
 from .handling import Entry, Outcome, handle
 
 logger = logging.getLogger("intellicolab.events")
@@ -82,7 +82,7 @@ class Consumer:
             self._finish(entries)
 
     def _is_paused(self) -> bool:
-        return bool(client(Role.STATE).sismember(keys.events_paused(), self.group.name))
+        return bool(client(Role.STATE).hexists(keys.events_paused(), self.group.name))
 
     # --- Taking ----------------------------------------------------------------------------------------------------
 
@@ -178,14 +178,13 @@ def _fields(pairs: Sequence[bytes]) -> dict[bytes, bytes]:
 
 def _entry(place: bytes, fields: dict[bytes, bytes], tries: int = 1) -> Entry:
     position, version = int(place.split(b"-")[0]), int(fields[b"v"])
-    return Entry(position, fields[b"n"].decode(), version, fields[b"d"], tries)
+    return Entry(position, fields[b"n"].decode(), version, fields[b"d"], tries, fields.get(b"g", b"").decode())
 
 
 class Consumers:
-    """A service of `manage.py worker`: the consumers of all groups, or of those that are named."""
+    """A service of `manage.py worker`: the consumers of some groups."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        chosen = [group for group in groups() if not names or group.name in set(names)]
+    def __init__(self, chosen: Sequence[Group]) -> None:
         self._consumers = [
             Consumer(group, stream, number)
             for group in chosen

@@ -12,6 +12,7 @@ from .schema import Event, UnknownEvent, UnreadableEvent, decode
 
 logger = logging.getLogger("intellicolab.events")
 
+NOT_WANTED = "It was replayed, but the group handles no events of this name any more."
 UNKNOWN_OUTCOME = "A consumer was killed while it handled this: nobody knows whether it was done. Replay it to do it."
 
 
@@ -24,10 +25,15 @@ class Entry:
     version: int
     data: bytes
     tries: int = 1
+    group: str = ""  # the only one that it is for
 
 
 class OutcomeUnknown(Exception):
     """A handler of a group with effects outside cannot tell whether it has had them; it must not be called again."""
+
+
+class GiveUp(Exception):
+    """A handler knows that another try would end as this one did. Nothing was done."""
 
 
 @dataclass(slots=True)
@@ -72,34 +78,50 @@ class _Batch:
     dead: list[DeadLetter] = field(default_factory=list)
 
     def read(self, entry: Entry) -> Event | None:
-        """The event, if the group handles its kind; what cannot be read is given up."""
-        if not self.group.wants(entry.name):
+        """The event, if a handler wants it; what cannot be read is given up."""
+        if entry.group not in ("", self.group.name):  # replayed for another
             self.outcome.through.append(entry)
             return None
+        if not self.group.wants(entry.name):
+            self._pass_over(entry)
+            return None
         try:
-            return decode(entry.name, entry.version, entry.data)
+            event = decode(entry.name, entry.version, entry.data)
         except (UnknownEvent, UnreadableEvent) as error:
             self.give_up(entry, str(error))
             return None
+        if self.group.handlers_of(event):
+            return event
+        self._pass_over(entry)
+        return None
+
+    def _pass_over(self, entry: Entry) -> None:
+        """What no handler wants; but what somebody has replayed for this group must not vanish."""
+        if entry.group:
+            self.give_up(entry, NOT_WANTED)
+        else:
+            self.outcome.through.append(entry)
 
     def do_all(self, read: list[tuple[Entry, Event]]) -> None:
-        through, failed = [], []
         with transaction.atomic():
-            handled = self._handled(event for _entry, event in read)
-            done: list[HandledEvent] = []
-            for entry, event in read:
-                error = None if event.id in handled else self._do(event)
-                if error is not None:
-                    failed.append((entry, error))
-                    continue
-                through.append(entry)
-                if event.id not in handled:
-                    handled.add(event.id)
-                    done.append(HandledEvent(group=self.group.name, event_id=event.id))
-            HandledEvent.objects.bulk_create(done)
-        self.outcome.through += through
-        for entry, error in failed:
-            self.fail(entry, error)
+            known = self._handled(event for _entry, event in read)
+            fresh = {event.id: event for _entry, event in read if event.id not in known}  # each once
+            failed = self._do_fresh(fresh.values())
+            HandledEvent.objects.bulk_create(
+                HandledEvent(group=self.group.name, event_id=event_id) for event_id in fresh if event_id not in failed
+            )
+        for entry, event in read:
+            if event.id in failed:
+                self.fail(entry, failed[event.id])
+            else:
+                self.outcome.through.append(entry)
+
+    def _do_fresh(self, events: Iterable[Event]) -> dict[str, Exception]:
+        """Those that have failed, by id. One savepoint is enough where none does: each costs as much as a row."""
+        fresh = list(events)
+        if len(fresh) > 1 and self._do(*fresh) is None:
+            return {}
+        return {event.id: error for event in fresh if (error := self._do(event)) is not None}
 
     def do_alone(self, one: tuple[Entry, Event]) -> None:
         try:
@@ -107,12 +129,13 @@ class _Batch:
         except IntegrityError as error:
             self.fail(one[0], error)
 
-    def _do(self, event: Event) -> Exception | None:
-        """All handlers, or none: what one has written is taken back with the others'."""
+    def _do(self, *events: Event) -> Exception | None:
+        """All handlers of all, or none: what one has written is taken back with the others'."""
         try:
             with transaction.atomic():
-                for handler in self.group.handlers_of(event.name, event.version):
-                    handler(event)
+                for event in events:
+                    for handler in self.group.handlers_of(event):
+                        handler(event)
         except Exception as error:  # a handler's own, which is tried again and told in the dead letter
             if transaction.get_connection().needs_rollback or not transaction.get_connection().is_usable():
                 raise  # the database's, and so of the whole batch
@@ -133,7 +156,7 @@ class _Batch:
 
     def _call_outside(self, entry: Entry, event: Event, row: HandledEvent) -> None:
         try:
-            for handler in self.group.handlers_of(event.name, event.version):
+            for handler in self.group.handlers_of(event):
                 handler(event)
         except OutcomeUnknown as error:
             self.give_up(entry, str(error) or UNKNOWN_OUTCOME)
@@ -146,7 +169,7 @@ class _Batch:
 
     def fail(self, entry: Entry, error: Exception) -> None:
         logger.warning("%s: %s failed with %r", self.group.name, entry.name, error, exc_info=error)
-        if entry.tries >= self.group.tries:
+        if isinstance(error, GiveUp) or entry.tries >= self.group.tries:
             self.give_up(entry, f"{type(error).__qualname__}: {error}")
         else:
             self.outcome.again.append(entry)

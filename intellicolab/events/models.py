@@ -10,6 +10,8 @@ class OutboxRow(models.Model):
     The relay gives it a `position`, in the order of the commits that it sees, and that is the entry's id in the stream.
     Two emitters may commit in another order than they took their primary keys, so those are no positions. Numbers are
     given a stream, without gaps from one to the next that the relay gives.
+
+    A row with a `group` is for that one only: the others pass its entry over.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -20,6 +22,8 @@ class OutboxRow(models.Model):
     version = models.PositiveSmallIntegerField()
     data = models.TextField()
     made_at = models.DateTimeField(default=timezone.now)
+    # The database's default is for processes of the version before, which go on while a newer one is brought in.
+    group = models.CharField(max_length=64, default="", db_default="")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["stream", "position"], name="outbox_position")]
@@ -62,6 +66,7 @@ class DeadLetter(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["group", "stream", "position"], name="dead_once")]
+        permissions = [("operate_events", "Can replay and discard dead letters, pause and resume groups")]
 
     def __str__(self) -> str:
         return f"{self.name} for {self.group}"

@@ -5,7 +5,7 @@ default; any other change of shape is a new version, a class of its own, and the
 still be waiting somewhere.
 """
 
-import uuid
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +28,7 @@ class UnreadableEvent(ValueError):
 
 
 def new_id() -> str:
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 @dataclass(frozen=True, kw_only=True)

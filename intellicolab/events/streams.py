@@ -50,7 +50,7 @@ def append(stream: str, rows: Sequence[OutboxRow], after: int, fence: int, most:
     args: list[scripts.Argument] = [fence, after, most]
     for row in rows:
         assert row.position is not None
-        args += [row.position, row.name, row.version, row.data]
+        args += [row.position, row.name, row.version, row.data, int(row.made_at.timestamp()), row.group]
     what, last = _append(client(Role.STATE), [keys.event_stream(stream), keys.event_fence(stream)], args)
     if what == b"stale":
         raise StaleFence(f"Another relay has appended to {stream} since: the lock of this one has gone.")

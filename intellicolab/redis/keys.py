@@ -207,8 +207,57 @@ EVENTS_PAUSED_TTL = None
 
 
 def events_paused() -> str:
-    """Set of the names of the groups that an administrator has paused."""
+    """Hash of the groups that an administrator has paused: who did it and when, as JSON."""
     return f"{PREFIX}:{{events}}:paused"
+
+
+# No TTL: what has not run yet must stay. Jobs that have ended are kept for the TTL of their result.
+JOB_TTL = None
+# No TTL: what belongs to jobs that have not run yet, each bounded by their number.
+JOBS_TTL = None
+
+
+def job(backend: str, job_id: str) -> str:
+    """Hash of one job: what it is, its state, tries and result. All of a backend's share the tag `{jobs:backend}`."""
+    return f"{PREFIX}:{{jobs:{backend}}}:job:{job_id}"
+
+
+def job_stream(backend: str, queue: str, priority: int) -> str:
+    """Stream of the ids of a queue's waiting and running jobs of one priority."""
+    return f"{PREFIX}:{{jobs:{backend}}}:queue:{queue}:{priority}"
+
+
+def jobs_of(backend: str, queue: str, part: str) -> str:
+    """What else belongs to a queue.
+
+    `scheduled` and `retries`: sorted sets of `id:priority` by when (ms); `levels`: set of the priorities in use;
+    `bell`: list of one token at most, for the worker that is woken; `workers` and `gone`: sorted sets by the end of a
+    lease.
+    """
+    return f"{PREFIX}:{{jobs:{backend}}}:{part}:{queue}"
+
+
+def jobs(backend: str, part: str) -> str:
+    """What belongs to all queues.
+
+    `unique`: hash of jobs by digest; `cancelled`: set of running jobs; `dead`: sorted set by when they were given up
+    (ms); `paused`: set of queues; `carried` and `fence`: the last position and fencing number of the outbox.
+    """
+    return f"{PREFIX}:{{jobs:{backend}}}:{part}"
+
+
+# Three heartbeats: a worker that misses that many has gone, or hangs.
+WORKER_TTL = 15
+
+
+def worker_index() -> str:
+    """Sorted set of the workers that live, by the end of their last heartbeat (ms), which is its TTL, too."""
+    return f"{PREFIX}:{{workers}}"
+
+
+def worker(worker_id: str) -> str:
+    """What one worker says of itself, as JSON."""
+    return f"{PREFIX}:{{workers}}:{worker_id}"
 
 
 def signal(name: str) -> str:

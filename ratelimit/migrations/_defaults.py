@@ -151,4 +151,13 @@ POLICIES = [
         "burst": 20,
         "note": "What the socket does not understand: a faulty client makes one now and then.",
     },
+    {
+        "name": "export",
+        "order": 140,
+        "subject": "named",
+        "identity": "user",
+        "algorithm": SLIDING_WINDOW,
+        "limit": "10/day",
+        "note": "Exports that somebody begins: each reads a whole room and takes disk for seven days.",
+    },
 ]

@@ -6,6 +6,7 @@ transaction has committed, and only then.
 
 from .members import add_member, join_first_room, join_room, leave_room, make_owner, remove_member
 from .messages import NewMessage, Outcome, Posted, delete_message, edit_message, post_message, post_messages
+from .naming import note_mentions
 from .reading import mark_read, mark_unread
 from .rooms import FIRST_ROOM_NAME, archive_room, create_room, open_direct_room, update_room
 
@@ -25,6 +26,7 @@ __all__ = [
     "make_owner",
     "mark_read",
     "mark_unread",
+    "note_mentions",
     "open_direct_room",
     "post_message",
     "post_messages",

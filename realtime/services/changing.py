@@ -45,9 +45,10 @@ def tell(user_id: int, frame: str, left: int = 0) -> None:
     transaction.on_commit(partial(publisher.publish_person, user_id, frame, left))
 
 
-def membership_of(user: User, room: Room) -> Membership:
+def membership_of(user: User, room: Room, for_update: bool = False) -> Membership:
     """Raises ChatError not_member."""
-    membership = Membership.objects.filter(room=room, user=user).first()
+    rows = Membership.objects.select_for_update() if for_update else Membership.objects.all()
+    membership = rows.filter(room=room, user=user).first()
     if membership is None:
         raise ChatError("not_member")
     return membership

@@ -6,8 +6,10 @@ from functools import partial
 from django.db import transaction
 
 from accounts.models import User
+from intellicolab.events.outbox import emit
 from realtime import frames
 from realtime.errors import ChatError
+from realtime.events import MemberJoined, MemberLeft
 from realtime.models import Departure, Membership, Room
 
 from .changing import locked, membership_of, next_version, publish, require_owner, tell
@@ -39,7 +41,7 @@ def add_member(by: User, room: Room, user: User) -> Membership:
         raise ChatError("inactive", "This account is not active.")
     require = partial(_require_that_lets_in, by)
     require(room)
-    return enter(room.pk, user, require)
+    return enter(room.pk, user, require, by)
 
 
 def _require_that_lets_in(by: User, room: Room) -> None:
@@ -53,17 +55,22 @@ def _require_that_lets_in(by: User, room: Room) -> None:
 def leave_room(user: User, room: Room) -> None:
     """Raises ChatError not_member, direct_room, or last_owner when others would be left without an owner."""
     with transaction.atomic():
-        _put_out(user, locked(room.pk))
+        _put_out(user, locked(room.pk), by=user)
 
 
-def _put_out(user: User, room: Room) -> None:
-    """Of a room that the caller has locked."""
+def _put_out(user: User, room: Room, by: User) -> None:
+    """Of a room that the caller has locked.
+
+    The membership is locked, too: the group that notes mentions has no lock of the room, and what it adds between the
+    two deletions would make the second one fail.
+    """
     if room.kind == Room.Kind.DIRECT:
         raise ChatError("direct_room")
-    membership = membership_of(user, room)
+    membership = membership_of(user, room, for_update=True)
     _keep_an_owner(membership)
     membership.delete()
     _record_departure(room, user)
+    emit(MemberLeft(room_id=room.pk, user_id=user.pk, by_id=_another(by, user)))
 
 
 def remove_member(by: User, membership: Membership) -> None:
@@ -71,7 +78,7 @@ def remove_member(by: User, membership: Membership) -> None:
     with transaction.atomic():
         room = locked(membership.room_id)
         require_owner(by, room)
-        _put_out(membership.user, room)
+        _put_out(membership.user, room, by)
 
 
 def make_owner(by: User, membership: Membership) -> None:
@@ -87,8 +94,10 @@ def make_owner(by: User, membership: Membership) -> None:
             publish(room.pk, frames.member(current, room.people))
 
 
-def enter(room_id: int, user: User, require: Callable[[Room], None] | None = None) -> Membership:
-    """Who comes in has nothing unread: what was said before is history.
+def enter(
+    room_id: int, user: User, require: Callable[[Room], None] | None = None, by: User | None = None
+) -> Membership:
+    """Who comes in has nothing unread: what was said before is history. `by` is who lets them in.
 
     `require` is asked about the locked room: what it was a moment before may have changed.
     """
@@ -106,7 +115,13 @@ def enter(room_id: int, user: User, require: Callable[[Room], None] | None = Non
             Departure.objects.filter(room=room, user=user).delete()
             publish(room.pk, frames.member(membership, room.people))
             tell(user.pk, frames.added(room.pk))
+            emit(MemberJoined(room_id=room.pk, user_id=user.pk, by_id=_another(by, user)))
     return membership
+
+
+def _another(by: User | None, user: User) -> int | None:
+    """Who did it, where that was not the person themselves."""
+    return by.pk if by is not None and by.pk != user.pk else None
 
 
 def _keep_an_owner(leaving: Membership) -> None:

@@ -12,8 +12,11 @@ from django.db.models import Case, Value, When
 from django.utils import timezone
 
 from accounts.models import User
+from intellicolab.events.outbox import emit, emit_all
+from intellicolab.events.schema import Event
 from realtime import frames, mentions
 from realtime.errors import ChatError
+from realtime.events import MessageCreated, MessageDeleted, MessageEdited
 from realtime.markdown import render
 from realtime.mentions import Named
 from realtime.models import Membership, Message, Room
@@ -25,7 +28,11 @@ logger = logging.getLogger("realtime")
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """What somebody wants to say. `imported` ones come from a log: their authors need not be members or active."""
+    """What somebody wants to say.
+
+    `imported` ones come from a log: their authors need not be members or active, and they are no news, so no fact
+    tells of them.
+    """
 
     room_id: int
     author_id: int
@@ -112,6 +119,7 @@ class _Desk:
     people: dict[int, User]
     known: dict[tuple[int, str], Posted]
     rows: dict[int, list[Message]] = field(default_factory=dict)
+    facts: list[Event] = field(default_factory=list)
 
     @classmethod
     def open(cls, batch: Sequence[NewMessage]) -> "_Desk":
@@ -119,7 +127,9 @@ class _Desk:
         author_ids = {message.author_id for message in batch}
         rooms = lock(room_ids)  # before anything is read: what follows is true until the commit
         # In the order of `positions`, which writes these rows too: neither can wait for the other for ever.
-        members = Membership.objects.select_for_update().filter(room__in=room_ids, user__in=author_ids).order_by("pk")
+        rows = Membership.objects.filter(room__in=room_ids, user__in=author_ids).order_by("pk")
+        # Without the key: a transaction that notes mentions refers to these rows, in whatever order.
+        members = rows.select_for_update(no_key=True)
         resent = Message.objects.filter(author__in=author_ids, client_id__in=[message.client_id for message in batch])
         return cls(
             rooms=rooms,
@@ -171,6 +181,8 @@ class _Desk:
             created_at=message.created_at or timezone.now(),
         )
         self.rows.setdefault(room.pk, []).append(row)
+        if not message.imported:
+            self.facts.append(_created(row))
         place = Posted(room.pk, row.number, row.version)
         self.known[message.author_id, message.client_id] = Posted(room.pk, row.number, row.version, again=True)
         return place
@@ -182,7 +194,7 @@ class _Desk:
             Room.objects.filter(pk=room_id).update(last_number=room.last_number, last_version=room.last_version)
             _announce(room_id, rows, self.people)
         self._move_positions()
-        mentions.record(row for rows in self.rows.values() for row in rows)
+        emit_all(self.facts)
 
     def _move_positions(self) -> None:
         """Who writes has read what is above; one statement for the whole batch."""
@@ -191,6 +203,13 @@ class _Desk:
         if moved:
             cases = [When(pk=pk, then=Value(number)) for pk, number in moved.items()]
             Membership.objects.filter(pk__in=moved).update(last_read_number=Case(*cases))
+
+
+def _created(row: Message) -> MessageCreated:
+    names = mentions.names_others(row.html, row.author_id)
+    return MessageCreated(
+        room_id=row.room_id, number=row.number, author_id=row.author_id, names=names, at=row.created_at
+    )
 
 
 def _announce(room_id: int, rows: list[Message], people: Mapping[int, User]) -> None:
@@ -213,8 +232,10 @@ def edit_message(by: User, message: Message, text: str) -> Message:
         if row.is_deleted:
             raise ChatError("deleted")  # an edit never brings back what was deleted
         if row.text != _storable(text):
+            names = mentions.names_others(row.html + html, row.author_id)
             row.text, row.html, row.edited_at = _storable(text), html, timezone.now()
             _store(room, row, "text", "html", "edited_at")
+            emit(MessageEdited(room_id=room.pk, number=row.number, by_id=by.pk, names=names))
     return row
 
 
@@ -239,10 +260,16 @@ def delete_message(by: User, message: Message) -> Message:
         if not (by.is_superuser or by.pk == row.author_id):
             require_owner(by, room)
         if not row.is_deleted:
+            names = mentions.names_others(row.html, row.author_id)
             row.text = row.html = ""
             row.deleted_at = timezone.now()
             _store(room, row, "text", "html", "deleted_at")
+            emit(_deleted(row, by, names))
     return row
+
+
+def _deleted(row: Message, by: User, names: bool) -> MessageDeleted:
+    return MessageDeleted(room_id=row.room_id, number=row.number, author_id=row.author_id, by_id=by.pk, names=names)
 
 
 def _locked_with(message: Message) -> tuple[Room, Message]:
@@ -255,6 +282,4 @@ def _store(room: Room, row: Message, *changed: str) -> None:
     row.version = next_version(room)
     row.save(update_fields=["version", *changed])
     room.save(update_fields=["last_version"])
-    mentions.forget(row)
-    mentions.record([row])
     publish(room.pk, frames.said(frames.message(row, frames.author(row.author))))

@@ -4,8 +4,10 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import User
+from intellicolab.events.outbox import emit
 from realtime import directory, frames, room_settings
 from realtime.errors import ChatError
+from realtime.events import MemberJoined, RoomArchived, RoomCreated
 from realtime.models import Membership, Room
 
 from .changing import locked, next_version, publish, require_owner, tell
@@ -23,9 +25,11 @@ def create_room(user: User | None, name: str, kind: str = Room.Kind.OPEN, topic:
             )
             room_settings.write(room)
             directory.forget_after_commit()
+            emit(RoomCreated(room_id=room.pk, kind=kind, by_id=user.pk if user else None))
             if user is not None:
                 Membership.objects.create(room=room, user=user, role=Membership.Role.OWNER)
                 tell(user.pk, frames.added(room.pk))
+                emit(MemberJoined(room_id=room.pk, user_id=user.pk))
     except IntegrityError as error:
         raise ChatError("name_taken") from error
     return room
@@ -39,11 +43,11 @@ def open_direct_room(user: User, other: User) -> Room:
         raise ChatError("inactive", "This account is not active.")
     key = ":".join(map(str, sorted((user.pk, other.pk))))
     with transaction.atomic():
-        room, _made = Room.objects.get_or_create(
-            direct_key=key, defaults={"kind": Room.Kind.DIRECT, "created_by": user}
-        )
+        room, made = Room.objects.get_or_create(direct_key=key, defaults={"kind": Room.Kind.DIRECT, "created_by": user})
+        if made:
+            emit(RoomCreated(room_id=room.pk, kind=room.kind, by_id=user.pk))
         for person in (user, other):
-            enter(room.pk, person)
+            enter(room.pk, person, by=user)
     return room
 
 
@@ -68,6 +72,7 @@ def archive_room(by: User, room: Room) -> Room:
         if not changed.is_archived:
             changed.archived_at = timezone.now()
             _store(changed)
+            emit(RoomArchived(room_id=changed.pk, by_id=by.pk))
     return changed
 
 

@@ -41,6 +41,15 @@ def test_no_page_complains_or_scrolls_sideways_on_a_phone(open_browser: Callable
     assert alice.complaints == []
 
 
+def test_the_admins_figures_scroll_in_their_tables_and_not_the_page(open_browser: Callable[..., Visitor]):
+    alice = open_browser("alice", **PHONE)
+    for address in ("/admin/", "/admin/events/"):
+        alice.page.goto(address)
+        expect(alice.page.locator(".verdict")).to_be_visible()
+        assert not alice.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    assert alice.complaints == []
+
+
 def test_the_sidebar_is_a_drawer_on_a_phone(open_browser: Callable[..., Visitor]):
     alice = open_browser("alice", **PHONE)
     page = alice.page

@@ -2,9 +2,17 @@
 
 import json
 import re
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
+from redis import Redis
+
+from intellicolab.events.consumers import BLOCK
+from intellicolab.redis import keys
+from realtime.events import STREAM
+from realtime.handlers import MENTIONS
+from tests.site import Site
 
 from .driver import Visitor, wait_until
 
@@ -175,6 +183,71 @@ def test_a_mention_stands_out_in_the_badge_the_title_and_the_text(alice: Visitor
     expect(alice.page.locator(".mention:not(.me)")).to_have_text("@Bob")
     expect(alice.page).not_to_have_title(re.compile("@"))
     expect(bob.page.locator(".mention.me")).to_have_text("@Bob")
+
+
+class Group:
+    """The site's group that counts mentions, which stands still until `go_on`."""
+
+    def __init__(self, site: Site) -> None:
+        self.redis = Redis(unix_socket_path=str(site.var / "redis" / "valkey.sock"))
+        self.redis.sadd(keys.events_paused(), MENTIONS)
+
+    def stands(self) -> bool:
+        """A consumer that waits for facts when it is told may yet take one."""
+        consumers = self.redis.xinfo_consumers(keys.event_stream(STREAM), MENTIONS)
+        return all(consumer["idle"] > 1000 * BLOCK + 100 for consumer in consumers)
+
+    def go_on(self) -> None:
+        self.redis.srem(keys.events_paused(), MENTIONS)
+
+
+@pytest.fixture
+def group(site: Site, alice: Visitor, elsewhere: str) -> Iterator[Group]:
+    found = Group(site)
+    wait_until(alice.page, found.stands)
+    yield found
+    found.go_on()
+
+
+NAMED = "@1 unread, you are mentioned"
+
+
+def test_a_page_that_was_made_before_a_mention_was_counted_is_set_right(
+    alice: Visitor, bob: Visitor, elsewhere: str, group: Group
+):
+    bob.write("@Alice, look here")
+    expect(badge(alice, elsewhere)).to_have_text(NAMED)  # by the message's own frame
+    alice.page.reload()
+    expect(badge(alice, elsewhere)).to_have_text("1 unread")
+    held: list[Route] = []
+    alice.page.route("**/rooms/", lambda route: held.append(route))
+    alice.page.locator("#sidebar-lists .more-link").first.click()
+    wait_until(alice.page, lambda: held)
+    page_without_it = held[0].fetch()
+    group.go_on()
+    expect(badge(alice, elsewhere)).to_have_text(NAMED)
+    held[0].fulfill(response=page_without_it)
+    expect(alice.page.locator("h1")).to_have_text("All rooms")
+    expect(badge(alice, elsewhere)).to_have_text(NAMED)
+    expect(alice.page).to_have_title(re.compile(r", @1\) "))
+
+
+def test_a_mention_that_is_counted_before_the_socket_opens_is_shown(
+    alice: Visitor, bob: Visitor, elsewhere: str, group: Group
+):
+    held: list[WebSocketRoute] = []
+    alice.page.route_web_socket("**/ws/", lambda socket: held.append(socket))
+    other = second_tab(alice, "/people/")
+    bob.write("@Alice, look here")
+    alice.page.reload()
+    other.reload()
+    for page in (alice.page, other):
+        expect(badge_on(page, elsewhere)).to_have_text("1 unread")
+    group.go_on()
+    expect(badge_on(other, elsewhere)).to_have_text(NAMED)
+    expect(badge(alice, elsewhere)).to_have_text("1 unread")
+    held[-1].connect_to_server()
+    expect(badge(alice, elsewhere)).to_have_text(NAMED)
 
 
 def test_a_mark_that_is_lost_with_the_connection_does_not_end_the_reading(alice: Visitor, bob: Visitor, shared: str):

@@ -4,12 +4,13 @@ import { onTryNow, showConnection, signInLink } from "./connection.js";
 import { goToSignIn } from "./ended.js";
 import { Outbox } from "./outbox.js";
 import { askPresence, forgetPresence, presencePage, presenceTold, startPresence } from "./presence.js";
+import { followProgress } from "./progress.js";
 import { Requests } from "./requests.js";
 import { Room } from "./room.js";
 import { refreshSidebar, showSidebar } from "./sidebar.js";
 import { Socket } from "./socket.js";
 import { eraseAll } from "./store.js";
-import { arrived, isBehind, readElsewhere } from "./unread.js";
+import { arrived, isBehind, isMiscounted, lacksMentions, readElsewhere } from "./unread.js";
 import { followViewport } from "./viewport.js";
 import { Visits } from "./visits.js";
 import { onWake } from "./wake.js";
@@ -32,6 +33,7 @@ const handlers = {
   "room.added": added,
   "room.removed": removed,
   "room.read": (frame) => read(frame.room, frame.epoch, frame.number),
+  "room.mention": (frame) => isMiscounted(frame) && refreshSidebar(),
   presence: presenceTold,
 };
 
@@ -57,7 +59,7 @@ function begin(frame) {
   } else if (room) {
     visits.visit(location.href, { push: false }); // no longer one's own: the page says so
   }
-  if (isBehind(frame.rooms)) {
+  if (isBehind(frame.rooms) || lacksMentions(frame.mentions)) {
     refreshSidebar();
   }
   outbox.flush();
@@ -124,16 +126,17 @@ function connectionChanged(state) {
   }
 }
 
-function openPage() {
+function openPage(asked = 0) {
   room?.leave();
   const section = document.querySelector("#main > .room");
   room = null;
-  showSidebar(); // first: it says how far one has read
+  showSidebar(asked); // first: it says how far one has read
   if (section) {
     room = new Room(section, { send, outbox, requests, longest: () => longest });
     askAfterVisit();
   }
   presencePage();
+  followProgress(() => visits.visit(location.href, { push: false }));
   closeDrawer();
 }
 

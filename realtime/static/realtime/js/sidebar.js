@@ -1,7 +1,7 @@
 // The sidebar's lists, fetched again when the server says that one's rooms have changed.
 
 import { showPresence } from "./presence.js";
-import { adoptCounts } from "./unread.js";
+import { adoptCounts, isOlderThanNews } from "./unread.js";
 
 const TOGETHER = 300; // ms; several changes at once are one request
 
@@ -10,10 +10,11 @@ let timer = 0;
 async function refresh() {
   timer = 0;
   const lists = document.getElementById("sidebar-lists");
+  const asked = performance.now();
   const fresh = await fetched(lists.dataset.url);
   if (fresh !== null) {
     lists.innerHTML = fresh;
-    showSidebar();
+    showSidebar(asked);
   }
 }
 
@@ -27,9 +28,12 @@ async function fetched(address) {
   }
 }
 
-/** Marks the link of the page that is open, what is unread, and who is here. */
-export function showSidebar() {
+/** Marks the link of the page that is open, what is unread, and who is here; of lists that were asked for at that time. */
+export function showSidebar(asked) {
   adoptCounts();
+  if (isOlderThanNews(asked)) {
+    refreshSidebar();
+  }
   showPresence();
   for (const link of document.querySelectorAll("#sidebar-lists :is(.room-link, .more-link)")) {
     link.ariaCurrent = link.pathname === location.pathname ? "page" : null;

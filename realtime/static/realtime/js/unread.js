@@ -7,6 +7,7 @@ const MOST = 99;
 const rooms = new Map(); // id → {version, last, read, counted, named}
 
 let scheduled = false;
+let newsAt = -Infinity; // when the server last said that it counts a mention, or no longer
 
 function known(id) {
   if (!rooms.has(id)) {
@@ -82,6 +83,21 @@ export function isBehind(versions) {
   return Object.entries(versions).some(([id, version]) => version > (rooms.get(Number(id))?.version ?? -1));
 }
 
+/** A `room.mention` frame. Whether the page's count may lack that: of the messages above it the frames themselves tell. */
+export function isMiscounted({ room: id, number }) {
+  newsAt = performance.now();
+  const room = known(id);
+  return number <= room.counted.upto && number > room.read.number;
+}
+
+/** Whether the server, asked for its counts at `time`, may have answered before it said something new of mentions. */
+export const isOlderThanNews = (time) => time < newsAt;
+
+/** Whether the server counts mentions that the page does not: {room id: count}, as in `hello`. Fewer are no sign: it counts later. */
+export function lacksMentions(counts = {}) {
+  return [...links()].some(({ dataset }) => shown(known(Number(dataset.room))).mentions < counts[dataset.room]);
+}
+
 const me = () => Number(document.body.dataset.user);
 
 // An edit may name one, or no longer.
@@ -91,6 +107,11 @@ function noteMention(room, { number, mentions, author }) {
   } else {
     room.named.delete(number);
   }
+}
+
+function shown(room) {
+  const unread = Math.max(room.last - room.read.number, 0);
+  return { unread, mentions: unread && mentionsIn(room) };
 }
 
 function mentionsIn({ read, counted, named }) {
@@ -114,9 +135,7 @@ function show() {
   scheduled = false;
   const all = { unread: 0, mentions: 0 };
   for (const link of links()) {
-    const room = known(Number(link.dataset.room));
-    const unread = Math.max(room.last - room.read.number, 0);
-    const mentions = unread && mentionsIn(room);
+    const { unread, mentions } = shown(known(Number(link.dataset.room)));
     showBadge(link, unread, mentions);
     all.unread += unread;
     all.mentions += mentions;

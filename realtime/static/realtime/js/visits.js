@@ -7,7 +7,7 @@ export class Visits {
   #current = location.pathname + location.search;
   #running = null;
 
-  /** `onPage()` hears of every page that was put in place. */
+  /** `onPage(asked)` hears of every page that was put in place, and when it was asked for. */
   constructor(onPage) {
     this.onPage = onPage;
     document.addEventListener("click", (event) => this.#click(event));
@@ -23,10 +23,11 @@ export class Visits {
     this.#running?.abort();
     const running = new AbortController();
     this.#running = running;
+    const asked = performance.now();
     const skeleton = setTimeout(showSkeleton, SKELETON_AFTER);
     try {
       const response = await fetch(address, { signal: running.signal, headers: { Accept: "text/html" } });
-      this.#show(await response.text(), response.url, push);
+      this.#show(await response.text(), response.url, push, asked);
     } catch (error) {
       if (error.name === "AbortError") {
         return;
@@ -47,7 +48,7 @@ export class Visits {
     }
   }
 
-  #show(html, address, push) {
+  #show(html, address, push, asked) {
     const page = new DOMParser().parseFromString(html, "text/html");
     const main = page.querySelector("body.shell > main");
     if (!main) {
@@ -62,7 +63,7 @@ export class Visits {
     document.getElementById("main").replaceWith(document.adoptNode(main));
     document.getElementById("sidebar-lists").replaceWith(document.adoptNode(page.getElementById("sidebar-lists")));
     main.focus({ preventScroll: true });
-    this.onPage();
+    this.onPage(asked);
   }
 }
 

@@ -1,0 +1,1 @@
+"""What the processes of bench/events.py share."""

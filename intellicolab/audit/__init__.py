@@ -1,0 +1,1 @@
+"""The audit log: facts as sentences that say who did what, for administrators to read."""

@@ -1,0 +1,18 @@
+"""What the database keeps of jobs: how far each plan is. The jobs themselves are in Redis."""
+
+from django.db import models
+
+
+class PlannedJob(models.Model):
+    """A plan that the code declares. `last` is the planned moment of the latest run that was enqueued."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    last = models.DateTimeField()
+    is_paused = models.BooleanField("paused", default=False)
+
+    class Meta:
+        ordering = ["name"]
+        permissions = [("operate_jobs", "Can cancel, run, retry and discard jobs, pause and resume queues and plans")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,221 @@
+"""What administrators see of jobs, and do to them."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from django_tasks import TaskResultStatus
+
+from intellicolab.events.relay import Relay
+from intellicolab.jobs import figures, operations, slots
+from intellicolab.jobs.backend import Call
+from intellicolab.jobs.batches import Batch
+from intellicolab.jobs.details import details
+from intellicolab.jobs.worker import JobWorker, queues
+from intellicolab.redis import keys
+from intellicolab.redis.client import Role, client
+
+from . import job_tasks as tasks
+from .job_workers import finished, listener, run_jobs, waiting, worker  # noqa: F401  fixtures
+from .test_events import wait_until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
+
+
+def in_an_hour(task, **changes):
+    return task.using(run_after=timezone.now() + timedelta(hours=1), **changes)
+
+
+def default():
+    return next(queue for queue in queues() if queue.name == "default")
+
+
+def died(task, *args):
+    result = task.enqueue(*args)
+    run_jobs()
+    result.refresh()
+    assert result.status == TaskResultStatus.FAILED
+    return result
+
+
+# --- Operations ----------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_job_begins_anew_with_all_its_tries():
+    result = tasks.fail_thrice.enqueue("x")
+    started = JobWorker(concurrency=1)
+    started.start()
+    try:
+        finished(result)
+        assert operations.retry("default", result.id)
+        assert figures.dead_count("default") == 0
+        wait_until(lambda: len(tasks.notes()) == 6)
+        finished(result)
+    finally:
+        started.stop()
+    assert (result.attempts, len(result.errors)) == (3, 3)
+    assert figures.dead_count("default") == 1
+
+
+def test_a_dead_job_is_discarded_with_all_that_was_kept():
+    result = died(tasks.fail)
+    assert operations.discard("default", result.id)
+    assert not client(Role.STATE).exists(keys.job("default", result.id))
+    assert not operations.discard("default", result.id)
+    assert not operations.retry("default", result.id)
+
+
+def test_a_unique_job_is_not_revived_beside_another_one():
+    result = died(tasks.fail_once_each, "a")
+    other = tasks.fail_once_each.enqueue("a")
+    assert not operations.retry("default", result.id)
+    assert other.cancel()
+    run_jobs()
+    assert operations.retry("default", result.id)
+
+
+def test_a_job_that_has_not_died_is_neither_retried_nor_discarded():
+    result = tasks.say.enqueue("x")
+    assert not operations.retry("default", result.id)
+    assert not operations.discard("default", result.id)
+    run_jobs()
+    assert tasks.notes() == ["x"]
+
+
+def test_a_scheduled_job_runs_now_if_one_wants(worker):  # noqa: F811
+    result = in_an_hour(tasks.say, priority=3).enqueue("x")
+    assert operations.run_now("default", result.id)
+    finished(result)
+    assert tasks.notes() == ["x"]
+    assert not operations.run_now("default", result.id)
+    assert not operations.run_now("default", "0" * 32)
+
+
+def test_no_job_of_a_paused_queue_begins(worker):  # noqa: F811
+    finished(tasks.noop.enqueue())
+    assert operations.pause("default", "default")
+    held, other = tasks.noop.enqueue(), tasks.noop.using(queue_name="bulk").enqueue()
+    finished(other)
+    held.refresh()
+    assert held.status == TaskResultStatus.READY
+    assert figures.queue_figures(default()).paused
+    assert operations.resume("default", "default")
+    finished(held)
+
+
+# --- Figures -------------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_of_an_unused_queue_are_zero():
+    found = figures.queue_figures(default())
+    assert (found.waiting, found.running, found.scheduled, found.retrying, found.workers) == (0, 0, 0, 0, 0)
+    assert (found.oldest, found.paused) == (None, False)
+    assert figures.running(default()) == figures.waiting(default()) == figures.dead("default") == []
+
+
+def test_jobs_are_listed_where_they_are(worker, listener, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(slots, "QUICK", 0.0)  # no worker has jobs in hand that it does not run
+    held = [tasks.hold.using(priority=level).enqueue() for level in (0, 5, 0, 9)]
+    wait_until(lambda: tasks.notes() == ["begun"] * 4)  # as many as the worker runs
+    later = in_an_hour(tasks.say).enqueue(
+        "x",
+    )
+    tried_again = tasks.fail_slowly.enqueue()
+    assert held[0].cancel()
+    wait_until(lambda: figures.retrying(default()))
+    upper = tasks.hold.using(priority=7).enqueue()
+    wait_until(lambda: len(tasks.notes()) == 5)
+    rest = [tasks.add.using(priority=level).enqueue(1, 2) for level in (-1, 1)]
+    found = figures.queue_figures(default())
+    assert (found.running, found.scheduled, found.retrying, found.workers) == (4, 1, 1, 1)
+    assert found.waiting == 2
+    assert 0 <= found.oldest < 30
+    assert {row.id for row in figures.running(default())} == {each.id for each in [*held[1:], upper]}
+    assert [row.id for row in figures.waiting(default())] == [rest[1].id, rest[0].id]
+    (scheduled,) = figures.scheduled(default())
+    assert (scheduled.id, scheduled.arguments, scheduled.state) == (later.id, '"x"', "ready")
+    assert abs(scheduled.at - later.task.run_after) < timedelta(milliseconds=2)
+    (again,) = figures.retrying(default())
+    assert (again.id, again.tries, again.error) == (tried_again.id, 1, "ValueError: slowly")
+    for each in [*held, upper]:
+        each.cancel()
+
+
+def test_the_dead_are_listed_newest_first_with_their_errors():
+    first, second = died(tasks.fail, "one"), died(tasks.fail, "two")
+    rows = figures.dead("default")
+    assert [row.id for row in rows] == [second.id, first.id]
+    assert rows[0].error == "ValueError: two"
+    assert "Traceback" in details("default", second.id).errors[0].traceback
+    assert [row.id for row in figures.dead("default", after="1")] == [first.id]
+    assert details("default", first.id).task == "tests.job_tasks.fail"
+    assert details("default", "unknown") is None
+
+
+def test_long_arguments_are_cut():
+    tasks.noop.enqueue("x" * 500, key="y")
+    shown = figures.waiting(default())[0].arguments
+    assert len(shown) < 100
+    assert shown.endswith('…, key="y"')
+
+
+# --- Batches -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def carry():
+    def once():
+        relay = Relay()
+        relay.start()
+        relay.stop()
+
+    return once
+
+
+def test_the_last_job_of_a_batch_waits_for_all_others_and_counts_them(carry):
+    with Batch(then=Call(tasks.sum_up)) as batch:
+        for number in range(20):
+            batch.add(tasks.say, str(number))
+        batch.add(tasks.fail)
+        batch.add(tasks.say, "cancelled")
+    carry()
+    batch.last.refresh()
+    assert (batch.last.status, batch.last.batch) == (TaskResultStatus.READY, (22, 22, 0))
+    assert batch.results[-1].cancel()
+    run_jobs(concurrency=3)
+    wait_until(lambda: waiting() == 0)
+    finished_notes = tasks.notes()
+    assert finished_notes[-1] == "batch 22 0 2"
+    assert sorted(map(int, finished_notes[:-1])) == list(range(20))
+
+
+def test_a_batch_whose_block_raises_stores_nothing():
+    with pytest.raises(ZeroDivisionError), Batch() as batch:
+        batch.add(tasks.say, str(1 / 0))
+    assert not hasattr(batch, "last")
+
+
+def test_an_empty_batch_runs_its_last_job(carry):
+    with Batch(then=Call(tasks.say, ["last"])):
+        pass
+    carry()
+    run_jobs()
+    assert tasks.notes() == ["last"]
+
+
+def test_a_unique_job_is_no_part_of_a_batch():
+    from django_tasks.exceptions import InvalidTaskError
+
+    with pytest.raises(InvalidTaskError, match="can't be part"), Batch() as batch:
+        batch.add(tasks.say_once, "x")
+
+
+def test_a_last_job_that_is_cancelled_does_not_run(carry):
+    with Batch(then=Call(tasks.sum_up)) as batch:
+        batch.add(tasks.say, "one")
+    carry()
+    assert batch.last.cancel()
+    run_jobs()
+    assert tasks.notes() == ["one"]
+    batch.last.refresh()
+    assert batch.last.status == TaskResultStatus.FAILED
