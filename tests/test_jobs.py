@@ -432,7 +432,7 @@ def test_who_stood_still_for_longer_than_its_lease_cannot_end_its_job_any_more(q
         tasks.note("go")
         finished(result)
         assert (result.return_value, result.attempts) == (2, 2)
-        assert "has lost its lease" in caplog.text
+        wait_until(lambda: "has lost its lease" in caplog.text)
         again = tasks.add.enqueue(1, 2)
         finished(again)
     finally:

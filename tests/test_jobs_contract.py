@@ -10,8 +10,10 @@ from django.utils import timezone
 from django_tasks import TaskResultStatus, default_task_backend, task, task_backends
 from django_tasks.exceptions import InvalidTaskError, TaskResultDoesNotExist, TaskResultMismatch
 from django_tasks.signals import task_enqueued, task_finished, task_started
+from django_tasks.utils import normalize_json
 
 from intellicolab.jobs.backend import RedisBackend
+from intellicolab.jobs.payload import normal
 from intellicolab.jobs.results import JobResult, task_at
 from intellicolab.jobs.store import NewJob
 from intellicolab.redis import keys
@@ -98,6 +100,20 @@ def test_arguments_are_turned_into_json_and_others_refused_with_nothing_stored()
             tasks.noop.enqueue(unfit)
     with pytest.raises(ValueError, match="Unsupported value"):
         tasks.noop.enqueue(b"\xff")
+
+
+class Text(str):
+    pass
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(1, "b", None), [1, [2]], {"a": 1.5}, {"a": (1,)}, {1: 2}, {Text("a"): Text("b")}, Text("x"), True, (b"x",)],
+)
+def test_the_short_way_to_json_comes_to_what_the_long_way_does(value):
+    stored = normal(value)
+    assert (stored, type(stored)) == (normalize_json(value), type(normalize_json(value)))
+    assert stored is not value or not isinstance(value, list | dict)  # who changes theirs later changes no job
 
 
 def test_ids_are_unlike_each_other_and_of_32_characters():
@@ -293,6 +309,11 @@ def test_higher_priorities_run_first():
         tasks.say.using(priority=priority).enqueue(str(priority))
     run_jobs(concurrency=1)
     assert tasks.notes() == ["100", "5", "0", "0", "-100"]
+
+
+def test_a_priority_that_comes_into_use_is_found_by_who_waits(worker):  # noqa: F811
+    for priority in (3, -3, 4):
+        finished(tasks.noop.using(priority=priority).enqueue())
 
 
 def test_queues_are_apart():

@@ -9,8 +9,8 @@ must wait; LEASE, in seconds.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from secrets import token_hex
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from asgiref.sync import sync_to_async
 from django.db import connection
@@ -19,7 +19,6 @@ from django_tasks.backends.base import BaseTaskBackend
 from django_tasks.base import Task
 from django_tasks.exceptions import InvalidTaskError, TaskResultDoesNotExist
 from django_tasks.signals import task_enqueued
-from django_tasks.utils import normalize_json
 from redis.exceptions import RedisError
 
 from intellicolab.events.signals import asignal, signal
@@ -27,7 +26,7 @@ from intellicolab.events.signals import asignal, signal
 from . import carrier, telling
 from .errors import JobCancelled
 from .events import CancelJob
-from .payload import Payload, Place, decode, to_us
+from .payload import Payload, Place, decode, normal, to_us
 from .results import JobResult, fresh_result, result_of, task_of, with_error
 from .store import AT_ONCE, NewJob, Store
 from .task import Job, refuse_bad_options
@@ -44,6 +43,9 @@ class Call(NamedTuple):
     task: Task
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = {}
+
+
+Made = tuple[NewJob, JobResult]
 
 
 class RedisBackend(BaseTaskBackend):
@@ -81,15 +83,13 @@ class RedisBackend(BaseTaskBackend):
 
     def enqueue_many(self, calls: Sequence[Call]) -> list[JobResult]:
         """Many jobs, some hundred in one round trip; raises as `enqueue`, and then those before it may be stored."""
-        made = [self._made(call) for call in calls]
+        made = self._made_of(calls)
         if connection.in_atomic_block:
             carrier.emit(self.alias, [job for job, _result in made])
         else:
             for batch in _batches(made):
                 self._add(batch)
-        for _job, result in made:
-            telling.tell(task_enqueued, type(self), result)
-        return [result for _job, result in made]
+        return self._told(made)
 
     async def aenqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult:
         """As `enqueue`, on the running event loop."""
@@ -98,11 +98,12 @@ class RedisBackend(BaseTaskBackend):
     async def aenqueue_many(self, calls: Sequence[Call]) -> list[JobResult]:
         if connection.in_atomic_block:  # of the thread that waits for this loop
             return await sync_to_async(self.enqueue_many)(calls)
-        made = [self._made(call) for call in calls]
+        made = self._made_of(calls)
         for batch in _batches(made):
             await self._aadd(batch)
-        for _job, result in made:
-            await telling.atell(task_enqueued, type(self), result)
+        if telling.is_heard(task_enqueued, logging.DEBUG):
+            for _job, result in made:
+                await telling.atell(task_enqueued, type(self), result)
         return [result for _job, result in made]
 
     def enqueue_batch(self, calls: Sequence[Call], then: Call) -> tuple[JobResult, list[JobResult]]:
@@ -111,20 +112,23 @@ class RedisBackend(BaseTaskBackend):
         Raises as `enqueue`, and InvalidTaskError for a unique job, which may end in another's place; then nothing is
         stored.
         """
-        last = self._made(then, left=len(calls)) if calls else self._made(then)
+        [last] = self._made_of([then], left=len(calls) or -1)
         place = Place(last[0].id, then.task.queue_name, then.task.priority)
-        made = [last, *(self._made(call, place) for call in calls)]
+        made = [last, *self._made_of(calls, place)]
         if any(job.payload.unique for job, _result in made):
             raise InvalidTaskError("A unique job can't be part of a batch: another one may run in its place.")
         carrier.emit(self.alias, [job for job, _result in made])
-        for _job, result in made:
-            telling.tell(task_enqueued, type(self), result)
-        return last[1], [result for _job, result in made[1:]]
+        first, *others = self._told(made)
+        return first, others
 
-    def _made(self, call: Call, batch: Place | None = None, left: int = -1) -> tuple[NewJob, JobResult]:
+    def _made_of(self, calls: Sequence[Call], batch: Place | None = None, left: int = -1) -> list[Made]:
+        for task in {id(call.task): call.task for call in calls}.values():  # mostly one and the same
+            self.validate_task(task)
+        return [self._made(call, batch, left) for call in calls]
+
+    def _made(self, call: Call, batch: Place | None, left: int) -> Made:
         task = call.task
-        self.validate_task(task)
-        args, kwargs = normalize_json(call.args), normalize_json(call.kwargs)
+        args, kwargs = normal(call.args), normal(call.kwargs)
         payload = Payload(
             path=task.module_path,
             queue=task.queue_name,
@@ -137,10 +141,16 @@ class RedisBackend(BaseTaskBackend):
             batch=batch,
             left=left,
         )
-        job = NewJob(uuid4().hex, payload)
+        job = NewJob(token_hex(16), payload)
         return job, fresh_result(self.alias, job.id, task, payload)
 
-    def _add(self, made: Sequence[tuple[NewJob, JobResult]]) -> None:
+    def _told(self, made: Sequence[Made]) -> list[JobResult]:
+        if telling.is_heard(task_enqueued, logging.DEBUG):
+            for _job, result in made:
+                telling.tell(task_enqueued, type(self), result)
+        return [result for _job, result in made]
+
+    def _add(self, made: Sequence[Made]) -> None:
         try:
             stored = self.store.add([job for job, _result in made])
         except (RedisError, OSError) as error:
@@ -148,7 +158,7 @@ class RedisBackend(BaseTaskBackend):
         else:
             _take_ids(made, stored.ids)
 
-    async def _aadd(self, made: Sequence[tuple[NewJob, JobResult]]) -> None:
+    async def _aadd(self, made: Sequence[Made]) -> None:
         try:
             stored = await self.store.aadd([job for job, _result in made])
         except (RedisError, OSError) as error:
@@ -156,7 +166,7 @@ class RedisBackend(BaseTaskBackend):
         else:
             _take_ids(made, stored.ids)
 
-    def _keep(self, made: Sequence[tuple[NewJob, JobResult]], error: Exception) -> None:
+    def _keep(self, made: Sequence[Made], error: Exception) -> None:
         """Redis may have taken them or not; by its id it takes each once."""
         logger.warning("Redis takes no jobs, so they wait in the outbox: %s", error)
         carrier.emit(self.alias, [job for job, _result in made])
@@ -215,12 +225,12 @@ class RedisBackend(BaseTaskBackend):
         return state in CANCELLABLE
 
 
-def _batches(made: Sequence[tuple[NewJob, JobResult]]) -> Iterator[Sequence[tuple[NewJob, JobResult]]]:
+def _batches(made: Sequence[Made]) -> Iterator[Sequence[Made]]:
     for start in range(0, len(made), AT_ONCE):
         yield made[start : start + AT_ONCE]
 
 
-def _take_ids(made: Sequence[tuple[NewJob, JobResult]], ids: Sequence[str]) -> None:
+def _take_ids(made: Sequence[Made], ids: Sequence[str]) -> None:
     """Where another job is unique in its place, the result is that one's."""
     for (job, result), found in zip(made, ids, strict=True):
         if found != job.id:

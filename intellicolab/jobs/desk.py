@@ -88,7 +88,6 @@ class Desk:
 
     async def join(self) -> None:
         await self._join(round(self.lease * 1000))
-        await self.look_at_levels()
 
     async def leave(self) -> None:
         """What it has in hand is anybody's at once."""
@@ -109,7 +108,7 @@ class Desk:
 
     # --- Taking ----------------------------------------------------------------------------------------------------
 
-    async def look_at_levels(self) -> None:
+    async def _look_at_levels(self) -> None:
         """A priority that was used for the first time has a stream of its own."""
         found: Any = await async_client(Role.STATE).smembers(self._key("levels"))
         self._priorities = sorted(map(int, found), reverse=True)
@@ -120,17 +119,21 @@ class Desk:
 
     async def take(self, most: int) -> Found:
         """Jobs to run now. Raises LeaseLost, RedisError."""
-        parts = [self._key(part) for part in ("workers", "gone", "scheduled", "retries", "bell")]
-        streams = [self._stream(priority) for priority in self._priorities]
-        args: list[scripts.Argument] = [self.worker, self.queue, most, *self._priorities]
-        answer = await _take.call_async(async_client(Role.STATE), [*parts, self._shared("paused"), *streams], args)
-        what, entries, soonest = answer[0], answer[1], answer[2]
+        what, entries, soonest = await self._take(most)
+        while what == b"levels":
+            await self._look_at_levels()
+            what, entries, soonest = await self._take(most)
         if what == b"gone":
             raise LeaseLost(self.worker)
-        if what == b"levels":
-            await self.look_at_levels()
         jobs = await self._begin(entries) if entries else []
         return Found(jobs, None if soonest < 0 else soonest / 1000, what == b"paused")
+
+    async def _take(self, most: int) -> Any:
+        parts = [self._key(part) for part in ("workers", "gone", "scheduled", "retries", "bell")]
+        streams = [self._stream(priority) for priority in self._priorities]
+        found = [*parts, self._shared("paused"), self._key("levels"), *streams]
+        args: list[scripts.Argument] = [self.worker, self.queue, most, *self._priorities]
+        return await _take.call_async(async_client(Role.STATE), found, args)
 
     async def recover(self, in_hand: Collection[bytes]) -> list[Taken]:
         """Jobs that are this worker's and of which it does not know: the answer that named them was lost.

@@ -113,8 +113,6 @@ class Post:
             await asyncio.sleep(LOOK)
         else:
             await self._desk.wait(min(LOOK, LOOK if found.soonest is None else found.soonest))
-        if not found.jobs:
-            await self._desk.look_at_levels()
 
     def _begin(self, job: Taken) -> None:
         self._slots.take()

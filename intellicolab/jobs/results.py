@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 from django_tasks.base import Task, TaskError, TaskResult, TaskResultStatus
 from django_tasks.utils import get_exception_traceback, get_module_path
 
-from .payload import Payload, from_us
+from .payload import Payload, from_us, normal
 
 T = TypeVar("T")
 
@@ -55,6 +55,11 @@ class JobResult(TaskResult[T], Generic[T]):
 
     progress: Progress | None = field(default=None, compare=False)
     batch: Counts | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """As Django's, in a fraction of its time."""
+        object.__setattr__(self, "args", normal(self.args))
+        object.__setattr__(self, "kwargs", normal(self.kwargs))
 
     def refresh(self) -> None:
         TaskResult.refresh(self)  # `super()` does not know the class that `slots` has made

@@ -5,13 +5,14 @@
 -- KEYS[4] its jobs that are tried again, likewise
 -- KEYS[5] its bell
 -- KEYS[6] the paused queues
--- KEYS[7...] its streams, by falling priority
+-- KEYS[7] the priorities in use
+-- KEYS[8...] its streams, by falling priority
 -- ARGV[1] the worker
 -- ARGV[2] the queue
 -- ARGV[3] how many jobs at most
 -- ARGV[4...] the priority of each stream
--- Returns {what, jobs, ms}: what is 'ok', 'gone' (the worker's lease has ended), 'paused' or 'levels' (there is a
--- priority of which the caller has not named the stream). Each job is {stream (from 0), entry id, job id}; ms until the
+-- Returns {what, jobs, ms}: what is 'ok', 'gone' (the worker's lease has ended), 'paused' or 'levels' (a priority has
+-- come into use, of which the caller has not named the stream). Each job is {stream (from 0), entry id, job id}; ms until the
 -- next scheduled job, or -1.
 local GROUP, AT_ONCE, GONE_AT_ONCE = 'workers', 200, 10
 local time = redis.call('TIME')
@@ -23,28 +24,27 @@ end
 if redis.call('SISMEMBER', KEYS[6], ARGV[2]) == 1 then
   return {'paused', {}, -1}
 end
+if redis.call('SCARD', KEYS[7]) ~= #ARGV - 3 then -- none goes out of use
+  return {'levels', {}, -1}
+end
 
-local streams, what, jobs = {}, 'ok', {}
+local streams, jobs = {}, {}
 for at = 4, #ARGV do
-  streams[ARGV[at]] = KEYS[at + 3]
+  streams[ARGV[at]] = KEYS[at + 4]
 end
 
 local function move_due(waiting)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', now, 'LIMIT', 0, AT_ONCE)) do
     local id, priority = string.match(member, '^(.*):(.*)$')
-    if streams[priority] then
-      redis.call('ZREM', waiting, member)
-      redis.call('XADD', streams[priority], '*', 'j', id)
-    else
-      what = 'levels'
-    end
+    redis.call('ZREM', waiting, member)
+    redis.call('XADD', streams[priority], '*', 'j', id)
   end
 end
 
 local function note(at, entries)
   for _, entry in ipairs(entries) do
     if entry[2] then
-      jobs[#jobs + 1] = {at - 7, entry[1], entry[2][2]}
+      jobs[#jobs + 1] = {at - 8, entry[1], entry[2][2]}
     end
   end
 end
@@ -87,15 +87,15 @@ end
 move_due(KEYS[3])
 move_due(KEYS[4])
 for _, gone in ipairs(redis.call('ZRANGE', KEYS[2], 0, GONE_AT_ONCE - 1)) do
-  local empty = what == 'ok'
-  for at = 7, #KEYS do
+  local empty = true
+  for at = 8, #KEYS do
     empty = take_over(at, gone) and empty
   end
   if empty then
     redis.call('ZREM', KEYS[2], gone)
   end
 end
-for at = 7, #KEYS do
+for at = 8, #KEYS do
   if #jobs < most then
     read(at)
   end
@@ -112,4 +112,4 @@ for _, waiting in ipairs({KEYS[3], KEYS[4]}) do
     soonest = soonest < 0 and ms or math.min(soonest, ms)
   end
 end
-return {what, jobs, soonest}
+return {'ok', jobs, soonest}
