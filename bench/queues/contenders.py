@@ -22,7 +22,8 @@ class Contender:
     `module` holds its producer, `worker` is the command of one worker process (or of a parent with one child), `jobs`
     are those of a round: fewer where they would take long. `environment` is for worker and producer, besides
     JOBS_REDIS, JOBS_RESULTS, JOBS_LOG and the project's own (VAR_DIR with the embedded server, DJANGO_SETTINGS_MODULE).
-    `prepare` is called once with the environment, before the producer starts.
+    `prepare` is called once with the environment, before the producer starts. `shipped`: a queue as its documentation
+    starts it; the others are tuned, or no queue at all.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Contender:
     worker: list[str]
     jobs: int = FULL
     can_drop: bool = True
+    shipped: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Mapping[str, str]], None] = lambda environment: None
 
@@ -62,6 +64,7 @@ TASKIQ = python(
 HUEY = python("-m", "huey.bin.huey_consumer", "bench.queues.huey.queue", "--quiet", "--workers", str(CONCURRENCY))
 DJANGO_RQ = python("-m", "django", "rqworker", "--job-class", "django_tasks_rq.Job", "--verbosity", "0")
 STREAMS = "minimal Streams loop"
+TUNED = "Dramatiq, prefetch 1,000"
 OURS = python("manage.py", "worker", "--groups", "none", "--concurrency", str(CONCURRENCY))
 
 
@@ -71,13 +74,13 @@ def migrate(environment: Mapping[str, str]) -> None:
 
 CONTENDERS = [
     Contender("IntelliColab", "bench.queues.ours", OURS, prepare=migrate),
-    Contender(STREAMS, "bench.queues.streams", python("-m", "bench.queues.streams")),
+    Contender(STREAMS, "bench.queues.streams", python("-m", "bench.queues.streams"), shipped=False),
     Contender("streaq", "bench.queues.streaq", python("-m", "streaq", "run", "bench.queues.streaq:worker"), 2_000),
     Contender("taskiq, streams", "bench.queues.taskiq", TASKIQ, 3_000),
     Contender("saq", "bench.queues.saq", python("-m", "saq", "--quiet", "bench.queues.saq.settings"), 3_000),
     Contender("Huey", "bench.queues.huey", HUEY, 10_000),
     Contender("Dramatiq", "bench.queues.dramatiq", DRAMATIQ, 5_000),
-    Contender("Dramatiq, prefetch 1,000", "bench.queues.dramatiq", DRAMATIQ, 5_000, environment=threads(1000)),
+    Contender(TUNED, "bench.queues.dramatiq", DRAMATIQ, 5_000, shipped=False, environment=threads(1000)),
     Contender("Celery, prefork", "bench.queues.celery", celery("prefork"), 1_000),
     Contender("Celery, threads", "bench.queues.celery", celery("threads"), 1_000),
     Contender("RQ", "bench.queues.rq", rq("Worker"), 100),
