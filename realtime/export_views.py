@@ -65,13 +65,13 @@ def room_export_state(request: HttpRequest, room_id: int) -> HttpResponse:
 def room_export_file(request: HttpRequest, room_id: int) -> FileResponse:
     """For who is in the room now, and asked for it."""
     room, export = queries.entry_for(person(request), room_id), _export(request, room_id)
-    if export.expires_at is None or export.expires_at <= timezone.now():
+    if export.made_at is None or export.is_over:
         raise ChatError("no_export")
     try:
         file = files.path_of(export.file).open("rb")
     except FileNotFoundError as error:
         raise ChatError("no_export") from error
-    name = f"{room.title} {export.made_at:%Y-%m-%d}.zip"
+    name = f"{room.title} {timezone.localtime(export.made_at):%Y-%m-%d}.zip"
     headers = {"X-Content-Type-Options": "nosniff"}
     return FileResponse(file, as_attachment=True, filename=name, content_type="application/zip", headers=headers)
 

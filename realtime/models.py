@@ -208,3 +208,8 @@ class Export(models.Model):
 
     def __str__(self) -> str:
         return f"Export for {self.membership}"
+
+    @property
+    def is_over(self) -> bool:
+        """Made, and past its time. The row and the file stay until the night, or for as long as no worker runs."""
+        return self.expires_at is not None and self.expires_at <= timezone.now()

@@ -4,7 +4,7 @@ import json
 import os
 import time
 import tracemalloc
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -446,9 +446,26 @@ def test_past_its_time_or_without_its_file_there_is_no_download(alice, room, bro
     export, browser = made(alice, room), browser_of(alice)
     files.remove(export.file)
     assert browser.get(f"/rooms/{room.pk}/export/file").status_code == 404
-    export = Export.objects.get()
     Export.objects.update(expires_at=timezone.now())
     assert browser.get(f"/rooms/{room.pk}/export/file").status_code == 404
+
+
+def test_past_its_time_the_page_offers_a_new_one_and_no_download(alice, room, browser_of):
+    made(alice, room)
+    Export.objects.update(expires_at=timezone.now())
+    page = page_of(browser_of(alice), room).content.decode()
+    assert "Your export is past its time" in page
+    assert "Make a new export" in page
+    assert f"/rooms/{room.pk}/export/file" not in page
+
+
+def test_the_file_is_named_after_the_day_in_the_zone_of_who_takes_it(alice, room, browser_of):
+    made(alice, room)
+    Export.objects.update(made_at=datetime(2026, 3, 1, 23, 30, tzinfo=UTC), expires_at=timezone.now() + timedelta(1))
+    type(alice).objects.filter(pk=alice.pk).update(time_zone="Asia/Tokyo")
+    answer = browser_of(type(alice).objects.get(pk=alice.pk)).get(f"/rooms/{room.pk}/export/file")
+    assert answer["Content-Disposition"] == 'attachment; filename="General 2026-03-02.zip"'
+    answer.close()
 
 
 def test_the_page_cancels_and_says_when_there_was_nothing_to_cancel(alice, room, browser_of):

@@ -13,8 +13,8 @@ from realtime.models import Export
 
 from .errors import DiskFull
 
-WAITING, RUNNING, CANCELLING, CANCELLED, FAILED, READY, UNTOLD = (
-    "waiting running cancelling cancelled failed ready untold".split()
+WAITING, RUNNING, CANCELLING, CANCELLED, FAILED, READY, OVER, UNTOLD = (
+    "waiting running cancelling cancelled failed ready over untold".split()
 )
 # In which it changes by itself.
 MOVING = frozenset({WAITING, RUNNING, CANCELLING, UNTOLD})
@@ -47,7 +47,7 @@ class Standing:
 def standing_of(export: Export) -> Standing:
     """Never raises: while Redis is away, what is not in the row can't be told."""
     if export.file:
-        return Standing(READY)
+        return Standing(OVER if export.is_over else READY)
     try:
         result = default_task_backend.get_result(export.job_id)
     except TaskResultDoesNotExist:
