@@ -125,6 +125,37 @@ def charlie(db, make_user):
 
 
 @pytest.fixture
+def root(db, make_user):
+    """The administrator of an installation that has been set up."""
+    from accounts.models import Installation
+
+    user = make_user("root", is_staff=True, is_superuser=True)
+    Installation.objects.create(administrator=user)
+    return user
+
+
+@pytest.fixture
+def admin(client, root):
+    """That person's browser."""
+    client.force_login(root)
+    return client
+
+
+@pytest.fixture
+def staff(client, root, make_user):
+    """Call with permissions: the browser of somebody who may open the admin and has these."""
+    from django.contrib.auth.models import Permission
+
+    def sign_in(*permissions):
+        user = make_user("charlie", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        client.force_login(user)
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
 def browser_of():
     """Call with a person: a browser where they are signed in, of an installation that has been set up."""
     from accounts.models import Installation

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from accounts.models import Installation, Invitation, User
+from accounts.models import Invitation, User
 from realtime import services
 from realtime.admin import RoomAdmin
 from realtime.models import Membership, Message, Room
@@ -19,20 +19,6 @@ from realtime.models import Membership, Message, Room
 pytestmark = pytest.mark.database
 
 CHAT = ("room", "membership", "message")
-
-
-@pytest.fixture
-def root(db, make_user):
-    """The administrator of an installation that has been set up."""
-    user = make_user("root", is_staff=True, is_superuser=True)
-    Installation.objects.create(administrator=user)
-    return user
-
-
-@pytest.fixture
-def admin(client, root):
-    client.force_login(root)
-    return client
 
 
 @pytest.fixture

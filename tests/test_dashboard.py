@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.test import RequestFactory
 from django.urls import reverse
 
-from accounts.models import Installation
 from intellicolab.cache.behind import BufferState
 from intellicolab.dashboard import overview as page
 from intellicolab.dashboard import queries
@@ -25,13 +24,6 @@ from intellicolab.redis.heartbeat import Heartbeat
 from intellicolab.redis.lock import Lock
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def root(db, make_user):
-    user = make_user("root", is_staff=True, is_superuser=True)
-    Installation.objects.create(administrator=user)
-    return user
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,10 @@ import re
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
 from django.contrib.messages.storage.cookie import CookieStorage
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from accounts.models import Installation
 from intellicolab.dashboard import overview as first_page
 from intellicolab.dashboard import views
 from intellicolab.events.groups import Group, declare
@@ -32,30 +30,9 @@ LETTERS = "admin:events_deadletter_changelist"
 
 
 @pytest.fixture
-def root(db, make_user):
-    user = make_user("root", is_staff=True, is_superuser=True)
-    Installation.objects.create(administrator=user)
+def root(root):
     OutboxRow.objects.all().delete()  # that there is somebody is a fact, too, and not what these tests look at
-    return user
-
-
-@pytest.fixture
-def admin(client, root):
-    client.force_login(root)
-    return client
-
-
-@pytest.fixture
-def staff(client, root, make_user):
-    """Call with permissions: the browser of somebody who may open the admin and has these."""
-
-    def sign_in(*permissions):
-        user = make_user("charlie", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        client.force_login(user)
-        return client
-
-    return sign_in
+    return root
 
 
 def page(client):

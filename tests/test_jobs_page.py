@@ -13,7 +13,6 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import Installation
 from intellicolab.dashboard import dead_views, job_views
 from intellicolab.dashboard import overview as first_page
 from intellicolab.dashboard.job_plans import schedule_words
@@ -41,32 +40,6 @@ from .test_events_page import confirm, noted, words
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HOURLY = Every(3600, anchor=datetime(2026, 1, 1, tzinfo=UTC))
-
-
-@pytest.fixture
-def root(db, make_user):
-    user = make_user("root", is_staff=True, is_superuser=True)
-    Installation.objects.create(administrator=user)
-    return user
-
-
-@pytest.fixture
-def admin(client, root):
-    client.force_login(root)
-    return client
-
-
-@pytest.fixture
-def staff(client, root, make_user):
-    """Call with permissions: the browser of somebody who may open the admin and has these."""
-
-    def sign_in(*permissions):
-        user = make_user("charlie", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        client.force_login(user)
-        return client
-
-    return sign_in
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from django.contrib.admin.models import LogEntry
 from django.db.models import Count
 from django.utils import timezone
 from redis.exceptions import RedisError
@@ -18,10 +16,11 @@ from intellicolab.events.relay import NAME
 from intellicolab.events.schema import streams
 from intellicolab.events.standing import GroupState, StreamState, standing
 from intellicolab.redis.heartbeat import Worker, workers
-from intellicolab.redis.lock import HeldLock, held
+from intellicolab.redis.lock import held
 
 from . import journal
 from .figures import age, compact, percent, rate
+from .pages import Page
 from .queries import reason
 from .tiles import Tile
 from .workers import WorkerRow
@@ -78,20 +77,9 @@ class GroupRow:
 
 
 @dataclass(slots=True)
-class EventsPage:
-    made_at: datetime
-    error: str = ""  # why Redis tells nothing
-    problems: list[str] = field(default_factory=list)
-    tiles: list[Tile] = field(default_factory=list)
+class EventsPage(Page):
     streams: list[StreamRow] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
-    workers: list[WorkerRow] = field(default_factory=list)
-    relay: HeldLock | None = None
-    journal: list[LogEntry] = field(default_factory=list)
-
-    @property
-    def relay_since(self) -> str:
-        return age(self.relay.age if self.relay else None)
 
 
 def dead_problems() -> list[str]:
@@ -105,7 +93,7 @@ def events_page() -> EventsPage:
     found: list[StreamState] = []
     living: list[Worker] = []
     try:
-        found, living, page.relay = standing(), workers(), held(NAME)
+        found, living, page.lock = standing(), workers(), held(NAME)
     except (RedisError, OSError) as error:
         page.error = reason(error)
         page.problems.append(

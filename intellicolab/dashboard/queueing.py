@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -13,11 +11,12 @@ from intellicolab.jobs import scheduler
 from intellicolab.jobs.figures import QueueFigures, dead_count, queue_figures
 from intellicolab.jobs.worker import Queue, queues
 from intellicolab.redis.heartbeat import Worker, workers
-from intellicolab.redis.lock import HeldLock, held
+from intellicolab.redis.lock import held
 
 from . import journal
 from .figures import age, compact
 from .job_plans import PlanRow, plan_rows
+from .pages import Page
 from .queries import reason
 from .tiles import Tile
 from .workers import WorkerRow
@@ -60,21 +59,10 @@ class Died:
 
 
 @dataclass(slots=True)
-class JobsPage:
-    made_at: datetime
-    error: str = ""  # why Redis tells nothing
-    problems: list[str] = field(default_factory=list)
-    tiles: list[Tile] = field(default_factory=list)
+class JobsPage(Page):
     queues: list[QueueRow] = field(default_factory=list)
     dead: list[Died] = field(default_factory=list)
     plans: list[PlanRow] = field(default_factory=list)
-    workers: list[WorkerRow] = field(default_factory=list)
-    scheduler: HeldLock | None = None
-    journal: list[LogEntry] = field(default_factory=list)
-
-    @property
-    def scheduler_since(self) -> str:
-        return age(self.scheduler.age if self.scheduler else None)
 
     @property
     def has_many_backends(self) -> bool:
@@ -93,7 +81,7 @@ def jobs_page() -> JobsPage:
             "database."
         ]
         page.queues = [QueueRow(queue) for queue in queues()]
-    page.plans = plan_rows(page.made_at, page.scheduler)
+    page.plans = plan_rows(page.made_at, page.lock)
     page.journal = journal.latest(AREA)
     return page
 
@@ -102,7 +90,7 @@ def _add_redis(page: JobsPage) -> None:
     """Raises RedisError, and has added nothing then but what is replaced."""
     living, chosen, now = workers(), queues(), page.made_at
     found, died = [queue_figures(queue) for queue in chosen], watched.deaths(now)
-    lock = page.scheduler = held(scheduler.NAME)
+    lock = page.lock = held(scheduler.NAME)
     page.dead = [Died(backend, dead_count(backend), lately) for backend, lately in died.items()]
     told = watched.problems(found, living, died, watched.overdue_plans(now, lock), lock)
     page.problems = [problem.sentence for problem in told]
