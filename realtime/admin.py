@@ -10,6 +10,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -221,4 +222,7 @@ class ExportAdmin(ReadOnlyAdmin):
     @admin.action(description="Remove, with the files", permissions=["steer"])
     def remove(self, request: HttpRequest, queryset: QuerySet[Export]) -> None:
         chosen = [export.pk for export in queryset]
-        self.message_user(request, f"Removed: {exports.remove_exports(Export.objects.filter(pk__in=chosen))}.")
+        with transaction.atomic():
+            self.log_deletions(request, queryset)
+            count = exports.remove_exports(Export.objects.filter(pk__in=chosen))
+        self.message_user(request, f"Removed: {count}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.utils import timezone
 from django_tasks import TaskResultStatus, default_task_backend
@@ -402,6 +403,7 @@ def test_an_administrator_sees_what_takes_disk_and_removes_it(alice, bob, room, 
     assert Export.objects.get().file not in page
     browser.post("/admin/realtime/export/", {"action": "remove", "_selected_action": [Export.objects.get().pk]})
     assert (Export.objects.count(), lay_in(folder)) == (0, [])
+    assert "Bob" in LogEntry.objects.get().object_repr
 
 
 # --- The pages -------------------------------------------------------------------------------------------------------
