@@ -19,6 +19,7 @@ from .running import FAILED_MS
 from .worker import Queue
 
 PAGE = 50
+_NOT_THERE = ("no such key", "NOGROUP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def queue_figures(queue: Queue) -> QueueFigures:
     return QueueFigures(
         backend=backend,
         name=name,
-        waiting=sum(lengths) - running,
+        waiting=max(0, sum(lengths) - running),  # the lengths were read first: more may run by now
         running=running,
         scheduled=scheduled,
         retrying=retrying,
@@ -166,20 +167,27 @@ def _levels(backend: str, queue: str, after: str = "") -> list[_Level]:
     found = [_Level(level, keys.job_stream(backend, queue, level)) for level in sorted(map(int, known), reverse=True)]
     if not after:
         return found
-    priority, entry = after.split("/")
-    _parts(entry)
+    priority, place = after.split("/")
+    entry = "{}-{}".format(*_parts(place))
     rest = [level for level in found if level.priority <= int(priority)]
     return [level._replace(entry=entry) if level.priority == int(priority) else level for level in rest]
 
 
 def _parts(entry: str) -> tuple[int, int]:
     ms, number = entry.split("-")
-    return int(ms), int(number)
+    return _bounded(ms), _bounded(number)
 
 
 def _offset(after: str) -> int:
     """Raises ValueError."""
-    return max(0, int(after or 0))
+    return _bounded(after or "0")
+
+
+def _bounded(number: str) -> int:
+    """Raises ValueError, also for what Redis would refuse to count to: that is no page, and no outage."""
+    if not 0 <= int(number) < 2**63:
+        raise ValueError(f"{number} is no place in a list.")
+    return int(number)
 
 
 def _numbered(start: int, found: Iterable[tuple[str, float]]) -> list[_Found]:
@@ -241,7 +249,7 @@ def _groups(streams: Sequence[str]) -> list[dict[str, Any]]:
 
 def _unless_error(answer: Any) -> Iterable[Any]:
     """A stream that is not there yet, or has no group, is an error to Redis, and to us it is empty."""
-    if isinstance(answer, ResponseError):
+    if isinstance(answer, ResponseError) and str(answer).startswith(_NOT_THERE):
         return ()
     if isinstance(answer, Exception):
         raise answer
