@@ -19,6 +19,7 @@ from intellicolab.events import handling
 from intellicolab.events.groups import groups
 from intellicolab.events.models import DeadLetter
 from intellicolab.events.schema import encode, registered
+from intellicolab.jobs.events import JobDead
 from ratelimit.events import LimitExceeded
 from realtime.events import MemberJoined, MemberLeft, MessageDeleted, RoomArchived, RoomCreated
 from realtime.models import Room
@@ -147,6 +148,11 @@ def test_what_people_write_is_not_in_it(here):
 def test_a_kind_without_a_sentence_is_told_as_such(here):
     with pytest.raises(LookupError, match="message:edited"):
         tell(next(kind for kind in registered() if kind.name == "message:edited")(room_id=1, number=1, by_id=1))
+
+
+def test_what_turns_text_around_is_told_as_its_code():
+    told = tell(JobDead(job_id="1", task="app.tasks.pay", queue="default", reason="ValueError: \u202eoslaf\0"))
+    assert told.sentence == "The job pay failed for the last time: ValueError: \\u202eoslaf\\x00"
 
 
 # --- Entries -------------------------------------------------------------------------------------------------------

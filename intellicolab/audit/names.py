@@ -1,6 +1,7 @@
 """What people and rooms are called now. Whoever and whatever is gone has words, too."""
 
 from accounts.models import User
+from intellicolab.plain import plain
 from realtime.models import Room
 
 
@@ -15,4 +16,4 @@ def room(room_id: int) -> str:
     found = Room.objects.filter(pk=room_id).only("name", "kind").first()
     if found is None:
         return f"a room that is gone (room {room_id})"
-    return "a direct room" if found.kind == Room.Kind.DIRECT else f"the room {found.name}"
+    return "a direct room" if found.kind == Room.Kind.DIRECT else f"the room {plain(found.name)}"

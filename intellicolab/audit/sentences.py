@@ -8,6 +8,7 @@ from functools import singledispatch
 from accounts.events import UserConfirmed, UserCreated, UserDeactivated, UserReactivated, UserUpdated
 from intellicolab.events.schema import Event
 from intellicolab.jobs.events import JobDead
+from intellicolab.plain import plain
 from ratelimit.events import LimitExceeded
 from realtime.events import MemberJoined, MemberLeft, MessageDeleted, RoomArchived, RoomCreated
 
@@ -106,7 +107,7 @@ def _identity(event: LimitExceeded) -> str:
 @tell.register
 def _job_dead(event: JobDead) -> Told:
     name = event.task.rpartition(".")[2] or "unreadable"
-    return Told(f"The job {name} failed for the last time: {event.reason}", name)
+    return Told(f"The job {name} failed for the last time: {plain(event.reason)}", name)
 
 
 @tell.register

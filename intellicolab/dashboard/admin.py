@@ -1,13 +1,14 @@
 """Dead letters in the admin: what groups have given up, to look at, to replay and to discard."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Max, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -15,6 +16,7 @@ from django.utils.text import Truncator
 
 from intellicolab.events import operations
 from intellicolab.events.models import DeadLetter
+from intellicolab.plain import plain
 
 from . import journal
 from .acting import Question, ask
@@ -35,7 +37,7 @@ class DeadLetterAdmin(admin.ModelAdmin):
     list_filter = ("group", "stream", "name")
     search_fields = ("name", "reason", "data")
     ordering = ("-pk",)
-    fields = ("name", "version", "group", "stream", "position", "tries", "at", "reason", "event")
+    fields = ("name", "version", "group", "stream", "position", "tries", "at", "why", "event")
     readonly_fields = fields
     actions = ("replay", "discard")
 
@@ -56,18 +58,22 @@ class DeadLetterAdmin(admin.ModelAdmin):
 
     @admin.display(description="reason")
     def excerpt(self, letter: DeadLetter) -> str:
-        return Truncator(letter.reason).chars(EXCERPT)
+        return _excerpt(letter)
+
+    @admin.display(description="reason")
+    def why(self, letter: DeadLetter) -> str:
+        return plain(letter.reason)
 
     @admin.display(description="event")
     def event(self, letter: DeadLetter) -> str:
-        return format_html('<pre class="data">{}</pre>', pretty(letter.data))
+        return format_html('<pre class="data">{}</pre>', plain(pretty(letter.data)))
 
     @admin.action(description="Replay: give it to its group again", permissions=["operate"])
     def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse | None:
         """Asks first where that may repeat something outside of the database."""
         letters = _asked(request, queryset)
         if not request.POST.get("confirmed"):
-            doubtful = [letter for batch in _batches(letters) for letter in operations.uncertain(batch)]
+            doubtful = Counter(letter.group for batch in _batches(letters) for letter in operations.uncertain(batch))
             if doubtful:
                 return self._ask(request, letters, "replay", _repeating(doubtful), "Replay")
         count = _act(request, letters, operations.replay, "Replayed")
@@ -105,8 +111,12 @@ class DeadLetterAdmin(admin.ModelAdmin):
         return ask(request, question)
 
 
+def _excerpt(letter: DeadLetter) -> str:
+    return Truncator(plain(letter.reason)).chars(EXCERPT)
+
+
 def _line(letter: DeadLetter) -> str:
-    return f"{letter}, given up {letter.at:%Y-%m-%d %H:%M}: {Truncator(letter.reason).chars(EXCERPT)}"
+    return f"{letter}, given up {letter.at:%Y-%m-%d %H:%M}: {_excerpt(letter)}"
 
 
 def pretty(data: str) -> str:
@@ -127,17 +137,17 @@ def _fields(request: HttpRequest, letters: QuerySet[DeadLetter], action: str) ->
     """What the form of the list has sent, once more."""
     yield "action", action
     yield "confirmed", "yes"
-    yield "newest", max(letters.values_list("pk", flat=True), default=0)
+    yield "newest", letters.aggregate(newest=Max("pk"))["newest"] or 0
     yield "select_across", request.POST.get("select_across", "0")
     for pk in request.POST.getlist(ACTION_CHECKBOX_NAME):
         yield ACTION_CHECKBOX_NAME, pk
 
 
-def _repeating(doubtful: Sequence[DeadLetter]) -> str:
-    groups = ", ".join(sorted({letter.group for letter in doubtful}))
+def _repeating(doubtful: Counter[str]) -> str:
+    groups = ", ".join(sorted(doubtful))
     return (
-        f"For {len(doubtful):,} of them nobody knows whether {groups} has done it: a worker was killed in the middle, "
-        "or lost the answer. Replaying does it, perhaps a second time; an email may be sent twice."
+        f"For {doubtful.total():,} of them nobody knows whether {groups} has done it: a worker was killed in the "
+        "middle, or lost the answer. Replaying does it, perhaps a second time; an email may be sent twice."
     )
 
 
