@@ -84,7 +84,7 @@ def test_it_shows_streams_groups_consumers_and_workers(root):
     for expected in (
         "Oldest waiting fact 2 hours",
         "Rows waiting in the outbox 1",
-        f"{GROUP} 2 hours does not get on {STREAM} 2 1 0 1 ",
+        f"{GROUP} {STREAM} 2 hours does not get on 2 1 0 1 ",
         f"4711-a-0 {GROUP} {STREAM} ",
         f"{STREAM} 3 1,000,000 < 0.1 %",
         f"groups: {GROUP}; queues: default: 4",
@@ -172,6 +172,16 @@ def test_who_may_not_operate_sees_figures_and_no_buttons(staff):
     assert (pauses(), noted()) == ({}, [])
 
 
+@pytest.mark.parametrize(("permissions", "leads"), [((), False), (("view_deadletter",), True)])
+def test_the_letters_are_led_to_for_whoever_may_read_them(staff, permissions, leads):
+    writer()
+    redis_client(Role.STATE).xgroup_create(keys.event_stream(STREAM), GROUP, id="0", mkstream=True)
+    letter_of(Happened(number=9))
+    text = staff(*permissions).get(reverse("admin:events")).content.decode()
+    assert (f"{reverse(LETTERS)}?group=" in text) is leads
+    assert (f'"{reverse(LETTERS)}"' in text) is leads
+
+
 def test_with_the_permission_one_may_operate_and_nothing_else(staff):
     writer()
     browser = staff("view_deadletter", "operate_events")
@@ -211,6 +221,15 @@ def test_a_letter_is_shown_with_its_event_a_line_a_field(admin):
     assert "LookupError: never" in text
     unreadable = letter_of(Happened(number=8), position=2, data="{half")
     assert "{half" in admin.get(reverse("admin:events_deadletter_change", args=[unreadable.pk])).content.decode()
+
+
+def test_what_turns_text_around_in_a_letter_is_shown_as_its_code(admin):
+    found = letter_of(Happened(number=7, note="pay \u202eecila"), reason="ValueError: \u202eoslaf")
+    path = reverse("admin:events_deadletter_change", args=[found.pk])
+    for text in (admin.get(path).content.decode(), admin.get(reverse(LETTERS)).content.decode()):
+        assert "\u202e" not in text
+        assert "ValueError: \\u202eoslaf" in text
+    assert "pay \\u202eecila" in admin.get(path).content.decode()
 
 
 def test_letters_are_replayed_at_once_where_that_repeats_nothing(admin):

@@ -9,11 +9,12 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.contrib.messages.storage.cookie import CookieStorage
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from intellicolab.dashboard import dead_views, job_views
+from intellicolab.dashboard import dead_views, job_views, journal
 from intellicolab.dashboard import overview as first_page
 from intellicolab.dashboard.job_plans import schedule_words
 from intellicolab.jobs import carrier, figures, operations, plans, problems
@@ -158,6 +159,17 @@ def test_without_redis_it_shows_what_the_code_and_the_database_know(asked, redis
     assert noted() == []
 
 
+def test_what_redis_refuses_is_told_as_a_refusal_and_not_noted(asked):
+    redis_client(Role.STATE).set(keys.jobs("default", "paused"), "no set")
+    told = asked(job_views.pause_queue, "default", "bulk", method="post")
+    assert told == [
+        "queue bulk: Redis gives a refusal: WRONGTYPE Operation against a key holding the wrong kind of value. Look "
+        "here whether it was done, and else try again."
+    ]
+    assert "Redis, which gives a refusal: WRONGTYPE Operation" in asked(job_views.jobs)
+    assert noted() == []
+
+
 def test_the_first_page_and_the_sidebar_lead_there(admin):
     text = admin.get(reverse("admin:index")).content.decode()
     assert text.count(f'href="{reverse("admin:jobs")}"') >= 2
@@ -191,9 +203,43 @@ def test_a_list_goes_on_where_its_last_page_ended(monkeypatch):
         third = read(queue(), second.after, count=2)
         assert [row.id for page in (first, second, third) for row in page] == expected
         assert third.after == ""
-    for place in ("x", "9/x", "9"):
+    beyond = str(2**63)
+    for place in ("x", "9/x", "9", f"9/{beyond}-0", "9/-1-0"):
         with pytest.raises(ValueError):  # noqa: PT011
             figures.waiting(queue(), place)
+    for read, *of in ((figures.scheduled, queue()), (figures.dead, "default")):
+        for place in (beyond, "-1"):
+            with pytest.raises(ValueError, match="no place"):
+                read(*of, place)
+
+
+def test_what_workers_take_while_it_is_counted_does_not_wait_less_than_not_at_all(monkeypatch):
+    tasks.noop.enqueue()
+    ask = figures._groups
+
+    def after_all_were_taken(streams):
+        """Between the two questions come more, and a worker takes all."""
+        for _number in range(3):
+            tasks.noop.enqueue()
+        for stream in streams:
+            redis_client(Role.STATE).xgroup_create(stream, "workers", id="0")
+            redis_client(Role.STATE).xreadgroup("workers", "a worker", {stream: ">"})
+        return ask(streams)
+
+    monkeypatch.setattr(figures, "_groups", after_all_were_taken)
+    found = figures.queue_figures(queue())
+    assert (found.waiting, found.running) == (0, 4)
+
+
+@pytest.mark.parametrize("kind", ["waiting", "dead"])
+def test_what_turns_text_around_is_shown_as_its_code(admin, kind):
+    result = tasks.fail.enqueue("pay \u202eecila\x1b")
+    if kind == "dead":
+        run_jobs()
+    text = admin.get(reverse("admin:jobs_dead", args=["default"])).content.decode() if kind == "dead" else ""
+    for shown in (text or listed(admin, kind), admin.get(address(result)).content.decode()):
+        assert "\u202e" not in shown
+        assert "pay \\u202eecila" in shown
 
 
 def test_pages_of_a_list_lead_on_and_back(admin, monkeypatch):
@@ -211,11 +257,19 @@ def test_pages_of_a_list_lead_on_and_back(admin, monkeypatch):
 
 
 @pytest.mark.database
+def test_what_no_job_can_be_called_is_not_found(admin):
+    for name in ("", "a\0b", "a b"):
+        answer = admin.get(reverse("admin:jobs_find"), {"id": name})
+        assert answer.status_code == 404
+        assert "There is no job" in words(answer.content.decode())
+
+
+@pytest.mark.database
 def test_what_runs_is_shown_with_its_worker_and_progress_and_is_cancelled(admin, worker, listener):  # noqa: F811
     result = tasks.advance.enqueue()
     wait_until(lambda: tasks.notes() == ["begun"])
     text = listed(admin, "running")
-    assert '<progress max="100" value="25">' in text
+    assert '<progress aria-label="Progress" max="100" value="25">' in text
     assert f"1 of 4 first {worker.name}" in words(text)
     question = admin.get(reverse("admin:job_act", args=["default", result.id, "cancel"]), {"next": "/admin/jobs/"})
     assert "it is interrupted; what it has done so far stays done" in words(question.content.decode())
@@ -469,6 +523,19 @@ def operating(result):
     yield from (reverse("admin:job_act", args=["default", result.id, name]) for name in ("cancel", "run", "discard"))
     yield from (reverse(f"admin:queue_{name}", args=["default", "default"]) for name in ("pause", "resume"))
     yield from (reverse(f"admin:plan_{name}", args=["greet"]) for name in ("run", "pause", "resume"))
+
+
+def test_a_plan_is_not_paused_without_its_entry_in_the_log(asked, monkeypatch):
+    plan("greet everybody", tasks.say, HOURLY)
+    PlannedJob.objects.create(name="greet everybody", last=timezone.now())
+
+    def refused(*told):
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(journal, "note", refused)
+    with pytest.raises(OperationalError):
+        asked(job_views.pause_plan, "greet everybody", method="post")
+    assert not PlannedJob.objects.get().is_paused
 
 
 def test_without_a_permission_one_sees_figures_and_neither_jobs_nor_buttons(staff):

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -12,7 +13,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from redis.exceptions import RedisError
 
 from intellicolab.jobs import operations, scheduler
-from intellicolab.jobs.details import details
+from intellicolab.jobs.details import JobDetails, details
 from intellicolab.jobs.errors import QueueFull
 from intellicolab.jobs.plans import Plan, plan_named
 from intellicolab.jobs.worker import Queue, queues
@@ -57,7 +58,7 @@ def job(request: HttpRequest, backend: str, job_id: str) -> HttpResponse:
     _check(request, VIEW_JOBS)
     known_backend(backend)
     try:
-        found = details(backend, job_id)
+        found = _details(backend, job_id)
     except (RedisError, OSError) as error:
         return _page(request, "job", "Job", _trail(), error=reason(error))
     if found is None:
@@ -73,10 +74,15 @@ def find_job(request: HttpRequest) -> HttpResponse:
     job_id = request.GET.get("id", "").strip()
     with outage_told(request, "The job"):
         for backend in backends():
-            if details(backend, job_id) is not None:
+            if _details(backend, job_id) is not None:
                 return HttpResponseRedirect(_job_address(backend, job_id))
         return _no_job(request, job_id)
     return HttpResponseRedirect(reverse("admin:jobs"))
+
+
+def _details(backend: str, job_id: str) -> JobDetails | None:
+    """What no job is called is not asked for: PostgreSQL refuses a NUL."""
+    return details(backend, job_id) if job_id.isalnum() else None
 
 
 def _page(request: HttpRequest, template: str, title: str, trail: Trail = (), **context: Any) -> TemplateResponse:
@@ -124,7 +130,7 @@ def act_on_job(request: HttpRequest, backend: str, job_id: str, name: str) -> Ht
 def _subject(backend: str, job_id: str) -> str | None:
     """What the journal calls it; None for an unknown one. While Redis is away, its id alone."""
     try:
-        found = details(backend, job_id)
+        found = _details(backend, job_id)
     except (RedisError, OSError):
         return job_id
     return f"{found.task} {job_id}" if found else None
@@ -203,7 +209,8 @@ def resume_plan(request: HttpRequest, name: str) -> HttpResponse:
 def _set_paused(request: HttpRequest, name: str, paused: bool, done: str) -> HttpResponse:
     unchanged = "that was so already, or the scheduler has not met this plan yet"
     deed = Deed(AREA, f"plan {name}", done, unchanged)
-    return carry_out(request, lambda: scheduler.set_paused(name, paused), deed, reverse("admin:jobs"))
+    with transaction.atomic():  # the entry in the log is not there without the pause, nor the pause without it
+        return carry_out(request, lambda: scheduler.set_paused(name, paused), deed, reverse("admin:jobs"))
 
 
 # --- What there is -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from intellicolab.redis import keys
 from intellicolab.redis.client import READ_TIMEOUT, Purpose, Role, address_of, client, reports
@@ -77,7 +77,9 @@ def server(role: Role) -> Server:
 
 
 def reason(error: Exception) -> str:
-    """An outage in words for a page: the library's own text may carry addresses and paths."""
+    """An outage in words for a page: the library's own text may carry addresses and paths, and names whole commands."""
+    if isinstance(error, ResponseError):
+        return f"a refusal: {str(error).rpartition('caused error: ')[2].rstrip('.')}"
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return f"no answer within {READ_TIMEOUT[Purpose.COMMAND]:g} s"
     return "no connection"

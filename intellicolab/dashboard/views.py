@@ -13,15 +13,17 @@ from .acting import Deed, Question, ask, carry_out
 from .broker import AREA, events_page
 
 OPERATE_EVENTS = "events.operate_events"
+VIEW_LETTERS = "events.view_deadletter"
 
 
 def events(request: HttpRequest) -> HttpResponse:
-    """For everybody who may open the admin; the buttons for whoever may press them."""
+    """For everybody who may open the admin; the buttons and the letters for whoever may press and read them."""
     context = {
         **admin.site.each_context(request),
         "title": "Events",
         "page": events_page(),
         "may_operate": request.user.has_perm(OPERATE_EVENTS),
+        "may_look": request.user.has_perm(VIEW_LETTERS),
     }
     return TemplateResponse(request, "dashboard/events.html", context)
 
