@@ -368,6 +368,19 @@ def test_all_dead_jobs_are_retried_in_batches_and_those_that_die_meanwhile_are_l
     ]
 
 
+def test_those_that_are_forgotten_hold_up_nothing_when_all_are_retried(admin, monkeypatch):
+    monkeypatch.setattr(dead_views, "BATCH", 2)
+    dead(3)
+    forgotten = {f"{number:032x}": 1_700_000_000_000 for number in range(5)}
+    redis_client(Role.STATE).zadd(keys.jobs("default", "dead"), forgotten)
+    more = confirm(admin, admin.get(reverse("admin:jobs_retry_all", args=["default"])))
+    assert "Retry the other 1 dead job?" in words(more.content.decode())
+    shown = words(confirm(admin, more).content.decode())
+    assert "Retried: 1 dead job. " in shown
+    assert "left as" not in shown
+    assert figures.dead_count("default") == 0
+
+
 def test_all_dead_jobs_are_discarded_after_a_question(admin):
     dead(2)
     question = admin.get(reverse("admin:jobs_discard_all", args=["default"]))

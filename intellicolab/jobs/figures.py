@@ -98,8 +98,9 @@ def queue_figures(queue: Queue) -> QueueFigures:
 
 
 def dead_count(backend: str, since: datetime | None = None, until: datetime | None = None) -> int:
-    """How many were given up, and are still known, between two moments. Raises RedisError."""
-    first, last = _ms(max(since, _kept()) if since else _kept()), _ms(until) if until else "+inf"
+    """How many were given up, and were still known at the later one, between two moments. Raises RedisError."""
+    kept = _kept(until)
+    first, last = _ms(max(since, kept) if since else kept), _ms(until) if until else "+inf"
     return int(client(Role.STATE).zcount(keys.jobs(backend, "dead"), first, last))
 
 
@@ -306,9 +307,9 @@ def _age(ms: float) -> float:
     return timezone.now().timestamp() - ms / 1000
 
 
-def _kept() -> datetime:
-    """Of jobs that died earlier, nothing is known any more but that they did."""
-    return timezone.now() - timedelta(milliseconds=FAILED_MS)
+def _kept(at: datetime | None = None) -> datetime:
+    """Of jobs that died earlier, nothing is known any more, at that time or now, but that they did."""
+    return (at or timezone.now()) - timedelta(milliseconds=FAILED_MS)
 
 
 def _ms(moment: datetime) -> int:

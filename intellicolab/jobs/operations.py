@@ -10,6 +10,7 @@ from intellicolab.redis import keys, scripts
 from intellicolab.redis.client import Role, client
 
 from .payload import Payload, UnreadableJob, decode, to_us
+from .running import FAILED_MS
 from .store import Store
 
 _revive = scripts.load(Path(__file__).parent, "revive")
@@ -69,9 +70,10 @@ def resume(backend: str, queue: str) -> bool:
 
 
 def dead_until(backend: str, until: datetime, passed: int, count: int) -> list[str]:
-    """The jobs that have been dead since a moment, the earliest first, after so many that were left as they are."""
+    """The jobs that have been dead since a moment, the earliest first, after so many that were left as they are. Not
+    those of which nothing is known any more: only the next death clears them away."""
     name, last = keys.jobs(backend, "dead"), to_us(until) // 1000
-    found: Any = client(Role.STATE).zrangebyscore(name, "-inf", last, passed, count)
+    found: Any = client(Role.STATE).zrangebyscore(name, last - FAILED_MS, last, passed, count)
     return [job_id.decode() for job_id in found]
 
 
