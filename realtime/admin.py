@@ -100,9 +100,10 @@ class RoomForm(forms.ModelForm):
         fields = ("name", "topic")
 
     def clean_name(self) -> str:
-        name = " ".join(self.cleaned_data["name"].split())
-        if not name:
-            raise forms.ValidationError(CODES["bad_name"])
+        try:
+            name = services.checked_name(self.cleaned_data["name"])
+        except ChatError as error:
+            raise forms.ValidationError(error.detail) from error
         same = Room.objects.directory().filter(name__iexact=name).exclude(pk=self.instance.pk)
         if self.instance.kind == Room.Kind.OPEN and not self.instance.is_archived and same.exists():
             raise forms.ValidationError(CODES["name_taken"])

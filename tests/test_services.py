@@ -40,7 +40,12 @@ def test_two_open_rooms_cannot_share_a_name_in_any_case(alice, room):
     services.create_room(alice, "general", kind=Room.Kind.PRIVATE)
 
 
-@pytest.mark.parametrize("name", ["", "   ", "x" * 81])
+def test_hidden_characters_make_no_other_name_of_a_room(alice, room):
+    assert services.create_room(alice, "Kit\u202echen\0  Sink").name == "Kitchen Sink"
+    assert code_of(services.create_room, alice, "Gen\u200beral") == "name_taken"
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 81, "\u200b\u202e"])
 def test_a_room_needs_a_name(alice, name):
     assert code_of(services.create_room, alice, name) == "bad_name"
 

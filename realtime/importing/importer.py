@@ -112,7 +112,7 @@ def open_room(name: str) -> Room:
 
     Raises ChatError bad_name.
     """
-    room = Room.objects.directory().filter(name__iexact=" ".join(name.split())).first()
+    room = Room.objects.directory().filter(name__iexact=services.checked_name(name)).first()
     if room is not None:
         return room
     owner = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()

@@ -8,7 +8,7 @@ from .members import add_member, join_first_room, join_room, leave_room, make_ow
 from .messages import NewMessage, Outcome, Posted, delete_message, edit_message, post_message, post_messages
 from .naming import note_mentions
 from .reading import mark_read, mark_unread
-from .rooms import FIRST_ROOM_NAME, archive_room, create_room, open_direct_room, update_room
+from .rooms import FIRST_ROOM_NAME, archive_room, checked_name, create_room, open_direct_room, update_room
 
 __all__ = [
     "FIRST_ROOM_NAME",
@@ -17,6 +17,7 @@ __all__ = [
     "Posted",
     "add_member",
     "archive_room",
+    "checked_name",
     "create_room",
     "delete_message",
     "edit_message",

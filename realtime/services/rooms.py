@@ -1,9 +1,11 @@
 """Rooms: made, renamed, archived."""
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.names import clean_name
 from intellicolab.events.outbox import emit
 from realtime import directory, frames, room_settings
 from realtime.errors import ChatError
@@ -21,7 +23,7 @@ def create_room(user: User | None, name: str, kind: str = Room.Kind.OPEN, topic:
     try:
         with transaction.atomic():
             room = Room.objects.create(
-                name=_checked_name(name), kind=kind, topic=topic.strip()[:250], created_by=user, people=1 if user else 0
+                name=checked_name(name), kind=kind, topic=topic.strip()[:250], created_by=user, people=1 if user else 0
             )
             room_settings.write(room)
             directory.forget_after_commit()
@@ -57,7 +59,7 @@ def update_room(by: User, room: Room, name: str, topic: str) -> Room:
         with transaction.atomic():
             changed = locked(room.pk)
             require_owner(by, changed)
-            changed.name, changed.topic = _checked_name(name), topic.strip()[:250]
+            changed.name, changed.topic = checked_name(name), topic.strip()[:250]
             _store(changed)
     except IntegrityError as error:
         raise ChatError("name_taken") from error
@@ -84,8 +86,15 @@ def _store(room: Room) -> None:
     publish(room.pk, frames.settings(room))
 
 
-def _checked_name(name: str) -> str:
-    name = " ".join(name.split())
-    if not 0 < len(name) <= 80:
+def checked_name(name: str) -> str:
+    """As it is stored. Hidden characters would make two rooms look alike, or one be nothing to click on.
+
+    Raises ChatError bad_name.
+    """
+    try:
+        cleaned = clean_name(name)
+    except ValidationError as error:
+        raise ChatError("bad_name") from error
+    if len(cleaned) > 80:
         raise ChatError("bad_name")
-    return name
+    return cleaned
