@@ -9,7 +9,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.contrib.messages.storage.cookie import CookieStorage
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -471,6 +471,19 @@ def test_a_batch_is_shown_from_its_jobs_and_its_last_one_and_jobs_of_the_outbox_
     assert "1 job, of which 1 has not ended and 0 have failed" in shown
 
 
+def test_what_is_still_in_the_outbox_is_cancelled(admin):
+    with transaction.atomic():
+        result = tasks.say.enqueue("x")
+    job = carrier.waiting("default", result.id)
+    assert (
+        reverse("admin:job_act", args=["default", result.id, "cancel"]) in admin.get(address(result)).content.decode()
+    )
+    assert "Cancelled: " in words(act(admin, result, "cancel").content.decode())
+    Store("default").add([job])
+    run_jobs()
+    assert (state_of(result), tasks.notes()) == ("failed", [])
+
+
 def test_an_unknown_job_is_told_in_words(admin):
     unknown = reverse("admin:job", args=["default", "0" * 32])
     response = admin.get(unknown)
@@ -575,7 +588,8 @@ def test_with_the_permissions_one_may_look_or_operate(staff):
     assert browser.post(reverse("admin:job_act", args=["default", result.id, "cancel"])).status_code == 403
     user = LogEntry._meta.get_field("user").related_model.objects.get(email="charlie@example.org")
     user.user_permissions.set(Permission.objects.filter(codename="operate_jobs"))
-    assert browser.post(reverse("admin:job_act", args=["default", result.id, "cancel"])).status_code == 302
+    answer = act(browser, result, "cancel")
+    assert (answer.status_code, answer.request["PATH_INFO"]) == (200, reverse("admin:jobs"))
     assert state_of(result) == "cancelled"
 
 

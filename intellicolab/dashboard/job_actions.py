@@ -27,7 +27,7 @@ CANCEL = JobAction(
     "Cancel",
     "Cancelled",
     operations.cancel,
-    (Where.WAITING, Where.RUNNING, Where.SCHEDULED, Where.RETRYING, Where.HELD),
+    (Where.OUTBOX, Where.WAITING, Where.RUNNING, Where.SCHEDULED, Where.RETRYING, Where.HELD),
     "it had ended already",
     "It will not run, and cannot be retried. If it runs now, it is interrupted; what it has done so far stays done.",
 )

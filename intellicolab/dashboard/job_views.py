@@ -137,10 +137,12 @@ def _subject(backend: str, job_id: str) -> str | None:
 
 
 def _back(request: HttpRequest, backend: str, job_id: str, name: str) -> str:
-    """The list that one came from; else the job, unless it is no more."""
+    """The list that one came from; else the job, unless it is no more or one may not look at it."""
     wanted = request.GET.get("next", "")
     if wanted and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None):
         return wanted
+    if not request.user.has_perm(VIEW_JOBS):
+        return reverse("admin:jobs")
     return reverse("admin:jobs_dead", args=[backend]) if name == "discard" else _job_address(backend, job_id)
 
 
@@ -177,7 +179,7 @@ def resume_queue(request: HttpRequest, backend: str, queue: str) -> HttpResponse
 
 def run_plan(request: HttpRequest, name: str) -> HttpResponse:
     _check(request, OPERATE_JOBS)
-    plan, subject, back = _plan(name), f"plan {name}", reverse("admin:jobs")
+    plan, subject = _plan(name), f"plan {name}"
     with outage_told(request, subject):
         try:
             job_id = scheduler.run_now(plan)
@@ -185,9 +187,8 @@ def run_plan(request: HttpRequest, name: str) -> HttpResponse:
             messages.error(request, f"{subject}: not run. {full}")
         else:
             note_done(request, Deed(AREA, subject, f"Enqueued as the job {job_id}"))
-            if request.user.has_perm(VIEW_JOBS):
-                back = _job_address(plan.task.backend, job_id)
-    return HttpResponseRedirect(back)
+            return HttpResponseRedirect(_back(request, plan.task.backend, job_id, "run"))
+    return HttpResponseRedirect(reverse("admin:jobs"))
 
 
 def pause_plan(request: HttpRequest, name: str) -> HttpResponse:
