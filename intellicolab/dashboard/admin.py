@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import transaction
-from django.db.models import Max, Model, QuerySet
+from django.db.models import Max, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -17,6 +17,7 @@ from django.utils.text import Truncator
 from intellicolab.events import operations
 from intellicolab.events.models import DeadLetter
 from intellicolab.plain import plain
+from realtime.admin import ReadOnlyAdmin
 
 from . import journal
 from .acting import Question, ask
@@ -30,7 +31,7 @@ Act = Callable[[Sequence[int]], list[int]]
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(admin.ModelAdmin):
+class DeadLetterAdmin(ReadOnlyAdmin):
     """Letters are seen and acted on, not made, changed or deleted."""
 
     list_display = ("name", "group", "stream", "tries", "at", "excerpt")
@@ -43,15 +44,6 @@ class DeadLetterAdmin(admin.ModelAdmin):
 
     class Media:
         css: ClassVar = {"all": ["intellicolab/css/admin.css"]}
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(OPERATE_EVENTS))
