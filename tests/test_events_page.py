@@ -2,6 +2,7 @@
 
 import html
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -230,6 +231,12 @@ def test_what_turns_text_around_in_a_letter_is_shown_as_its_code(admin):
         assert "\u202e" not in text
         assert "ValueError: \\u202eoslaf" in text
     assert "pay \\u202eecila" in admin.get(path).content.decode()
+
+
+def test_a_question_tells_times_in_the_zone_of_who_is_asked(admin, root):
+    type(root).objects.filter(pk=root.pk).update(time_zone="Asia/Tokyo")
+    letter = letter_of(Happened(number=1), at=datetime(2026, 3, 1, 23, 30, tzinfo=UTC))
+    assert "given up 2026-03-02 08:30" in words(act(admin, "discard", [letter]).content.decode())
 
 
 def test_letters_are_replayed_at_once_where_that_repeats_nothing(admin):

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
@@ -108,7 +109,7 @@ def _excerpt(letter: DeadLetter) -> str:
 
 
 def _line(letter: DeadLetter) -> str:
-    return f"{letter}, given up {letter.at:%Y-%m-%d %H:%M}: {_excerpt(letter)}"
+    return f"{letter}, given up {timezone.localtime(letter.at):%Y-%m-%d %H:%M}: {_excerpt(letter)}"
 
 
 def pretty(data: str) -> str:
