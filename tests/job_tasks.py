@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from django_tasks import task
 
-from intellicolab.jobs.errors import Retry
+from intellicolab.jobs.errors import NonRetryable, Retry
 from intellicolab.redis.client import Role, async_client, client
 
 NOTES = "test:notes"
@@ -55,6 +55,21 @@ async def say_async(text):
 @task
 def fail(text="it fails"):
     raise ValueError(text)
+
+
+@task
+def fail_until_told():
+    if "go" not in notes():
+        raise ValueError("not yet")
+
+
+@task(retries=5, backoff=0.02)
+def fail_for_good(text):
+    note(text)
+    try:
+        raise KeyError("the cause")
+    except KeyError as error:
+        raise NonRetryable(text) from error
 
 
 @task

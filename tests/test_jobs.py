@@ -12,9 +12,9 @@ from django_tasks.exceptions import InvalidTaskError, TaskResultDoesNotExist
 
 from intellicolab.events.models import OutboxRow
 from intellicolab.events.relay import Relay
-from intellicolab.jobs import carrier, desk, post, running, store
+from intellicolab.jobs import carrier, desk, details, post, running, store
 from intellicolab.jobs.backend import Call
-from intellicolab.jobs.errors import JobCancelled, QueueFull, TimeLimitExceeded, WorkerKilled
+from intellicolab.jobs.errors import JobCancelled, NonRetryable, QueueFull, TimeLimitExceeded, WorkerKilled
 from intellicolab.jobs.events import JobDead
 from intellicolab.jobs.payload import Payload
 from intellicolab.jobs.results import Progress
@@ -72,6 +72,18 @@ def test_a_task_may_say_when_it_is_to_be_tried_again(worker):  # noqa: F811
     result = tasks.ask_to_be_tried_soon.enqueue()
     finished(result)
     assert tasks.notes() == ["try", "try"]
+
+
+def test_a_task_may_say_that_a_failure_is_final_and_why(worker):  # noqa: F811
+    result = tasks.fail_for_good.enqueue("no such room")
+    finished(result)
+    assert tasks.notes() == ["no such room"]
+    assert (result.status, result.attempts) == (TaskResultStatus.FAILED, 1)
+    (error,) = result.errors
+    assert error.exception_class is NonRetryable
+    assert "no such room" in error.traceback
+    assert "the cause" in error.traceback
+    assert client(Role.STATE).zrange(keys.jobs("default", "dead"), 0, -1) == [result.id.encode()]
 
 
 def test_errors_of_many_tries_are_counted_but_only_the_newest_are_kept_whole():

@@ -29,3 +29,10 @@ class Retry(Exception):
     def __init__(self, seconds: float | None = None, reason: str = "") -> None:
         super().__init__(reason or "The job asked to be tried again.")
         self.seconds = seconds
+
+
+class NonRetryable(Exception):
+    """Raised by a task: this failure is final, whatever tries are left. The job is dead, and its error tells why.
+
+    For what no further try would change, such as an argument that names nothing. A task may have classes of its own.
+    """

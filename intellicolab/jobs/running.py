@@ -19,8 +19,8 @@ from django_tasks.signals import task_finished, task_started
 from . import telling
 from .context import JobContext
 from .desk import Ending, Taken
-from .errors import JobCancelled, Retry, TimeLimitExceeded, WorkerKilled
-from .payload import Payload, normal
+from .errors import JobCancelled, NonRetryable, Retry, TimeLimitExceeded, WorkerKilled
+from .payload import Payload
 from .results import JobResult, begun, errors_in, finished, fresh_result, task_of, with_error
 from .task import DAY, Job
 from .threads import Call, Threads
@@ -212,7 +212,7 @@ class Run:
 
 def _delay(task: Task, error: BaseException, failures: int) -> float | None:
     """Seconds before the next try; None if there is none left."""
-    if not isinstance(task, Job) or failures > task.retries:
+    if not isinstance(task, Job) or failures > task.retries or isinstance(error, NonRetryable):
         return None
     if isinstance(error, Retry) and error.seconds is not None:
         return error.seconds

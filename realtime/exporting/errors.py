@@ -1,8 +1,10 @@
 """Why there is no export."""
 
+from intellicolab.jobs.errors import NonRetryable
 
-class DiskFull(Exception):
-    """There is no room for the file. Nothing of it is left."""
+
+class DiskFull(NonRetryable):
+    """There is no room for the file. Nothing of it is left. No further try is made: seconds later it is as full."""
 
     def __init__(self, folder: object) -> None:
         super().__init__(f"The disk of {folder} is full, or its quota is used up, so the export was not kept.")
