@@ -545,7 +545,15 @@ def test_a_job_that_ran_and_was_forgotten_does_not_wait_because_its_row_is_still
     assert not result.cancel()
 
 
-@pytest.mark.parametrize("look", [lambda result: result.refresh() or True, lambda result: result.cancel()])
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda result: result.refresh() or True,
+        lambda result: result.cancel(),
+        lambda result: details.details("default", result.id),
+    ],
+    ids=["refresh", "cancel", "details"],
+)
 def test_a_job_that_is_carried_while_somebody_looks_for_it_is_found(look, monkeypatch):
     """Redis does not know it yet, and then it does not wait in the outbox any more."""
     result = in_transaction(tasks.say, "x")

@@ -74,14 +74,21 @@ UNREADABLE = Payload("unreadable", "", 0, [], {}, 0)
 
 def details(backend: str, job_id: str) -> JobDetails | None:
     """None if there is no such job, any more. Of the unique one in its place, where there is one. Raises RedisError."""
-    found, record = Store(backend).record(job_id)
+    store = Store(backend)
+    found, record = store.record(job_id)
+    if not record and (waiting := _in_outbox(backend, job_id)) is not None:
+        return waiting
     if not record:
-        return _in_outbox(backend, job_id)
+        found, record = store.record(job_id)  # it may have been carried between the two looks
+    return _recorded(backend, found, record) if record else None
+
+
+def _recorded(backend: str, job_id: str, record: Mapping[bytes, bytes]) -> JobDetails:
     payload = readable(record)
-    scores = _scores(backend, found, payload)
+    scores = _scores(backend, job_id, payload)
     due = next((from_us(int(score * 1000)) for score in scores[:2] if score is not None), None)
     return JobDetails(
-        id=found,
+        id=job_id,
         where=_where(record, *scores[:3]),
         payload=payload,
         due=due,
