@@ -189,6 +189,62 @@ def test_the_last_job_of_a_batch_waits_for_all_others_and_counts_them(carry):
     assert sorted(map(int, finished_notes[:-1])) == list(range(20))
 
 
+@pytest.fixture
+def dead_child(carry):
+    """A batch of a child that has died and one that waits, on a queue that no worker looks at."""
+    with Batch(then=Call(tasks.sum_up)) as batch:
+        batch.add(tasks.fail_until_told)
+        batch.add(tasks.say.using(queue_name="bulk"), "other")
+    carry()
+    run_jobs("default")
+    batch.last.refresh()
+    assert batch.last.batch == (2, 1, 1)
+    assert operations.retry("default", batch.results[0].id)
+    batch.last.refresh()
+    assert batch.last.batch == (2, 2, 0)
+    return batch
+
+
+def test_a_dead_child_of_a_batch_that_succeeds_when_it_is_retried_counts_once(dead_child):
+    tasks.note("go")
+    run_jobs("default")
+    dead_child.last.refresh()
+    assert (dead_child.last.status, dead_child.last.batch) == (TaskResultStatus.READY, (2, 1, 0))
+    run_jobs()
+    assert tasks.notes() == ["go", "other", "batch 2 0 0"]
+
+
+def test_a_dead_child_of_a_batch_that_dies_again_counts_once(dead_child):
+    run_jobs("default")
+    dead_child.last.refresh()
+    assert (dead_child.last.status, dead_child.last.batch) == (TaskResultStatus.READY, (2, 1, 1))
+    run_jobs()
+    assert tasks.notes() == ["other", "batch 2 0 1"]
+
+
+def test_a_dead_child_of_a_batch_that_is_retried_and_cancelled_counts_once(dead_child):
+    assert dead_child.results[0].cancel()
+    assert dead_child.results[0].cancel()
+    run_jobs("default")
+    assert not operations.retry("default", dead_child.results[0].id)
+    dead_child.last.refresh()
+    assert (dead_child.last.status, dead_child.last.batch) == (TaskResultStatus.READY, (2, 1, 1))
+    run_jobs()
+    assert tasks.notes() == ["other", "batch 2 0 1"]
+
+
+def test_a_dead_child_that_is_retried_after_the_last_job_of_its_batch_changes_no_count(carry):
+    with Batch(then=Call(tasks.sum_up)) as batch:
+        batch.add(tasks.fail_until_told)
+    carry()
+    run_jobs()
+    tasks.note("go")
+    assert operations.retry("default", batch.results[0].id)
+    run_jobs()
+    batch.last.refresh()
+    assert (tasks.notes(), batch.last.batch) == (["batch 1 0 1", "go"], (1, 0, 1))
+
+
 def test_a_batch_whose_block_raises_stores_nothing():
     with pytest.raises(ZeroDivisionError), Batch() as batch:
         batch.add(tasks.say, str(1 / 0))

@@ -37,6 +37,8 @@ def retry(backend: str, job_id: str) -> bool:
         keys.jobs_of(backend, payload.queue, "bell"),
         keys.jobs(backend, "unique"),
     ]
+    if payload.batch is not None:
+        found.append(keys.job(backend, payload.batch.id))
     return bool(_revive(client(Role.STATE), found, [job_id, payload.unique]) == b"ok")
 
 

@@ -4,6 +4,7 @@
 -- KEYS[3] the stream
 -- KEYS[4] the queue's bell
 -- KEYS[5] unique jobs: digest → id
+-- KEYS[6] where the job is part of a batch, the record of the batch's last job
 -- ARGV[1] the job
 -- ARGV[2] its unique digest or ''
 -- Returns 'ok', 'gone' (it is not dead any more) or 'unique' (another one waits in its place)
@@ -18,6 +19,11 @@ if ARGV[2] ~= '' then
   redis.call('HSET', KEYS[5], ARGV[2], ARGV[1])
 end
 redis.call('ZREM', KEYS[2], ARGV[1])
+-- Its death was counted, and its next end is counted again: meanwhile it is one of those that the last job waits for.
+if KEYS[6] and redis.call('HGET', KEYS[6], 's') == 'held' then
+  redis.call('HINCRBY', KEYS[6], 'left', 1)
+  redis.call('HINCRBY', KEYS[6], 'lost', -1)
+end
 redis.call('PERSIST', KEYS[1])
 redis.call('HDEL', KEYS[1], 'w', 'e', 'b', 'l', 'f', 'p')
 redis.call('HSET', KEYS[1], 's', 'ready')
