@@ -112,6 +112,26 @@ def test_a_scheduler_whose_lock_has_gone_enqueues_nothing(at):
     assert PlannedJob.objects.get().last == planned.last
 
 
+class Broken:
+    def after(self, moment):
+        raise OverflowError("no such year")
+
+
+def test_a_plan_that_cannot_be_enqueued_keeps_no_other_one_from_its_run(at):
+    """Neither for what its schedule raises nor for what its arguments do; a new one after it begins, too."""
+    plan("a broken schedule", tasks.say, Broken())
+    plan("broken arguments", tasks.say, MINUTELY, args=[object()])
+    plan("each minute", tasks.say, MINUTELY, args=["x"])
+    at(NOON)
+    plan("later", tasks.say, MINUTELY, args=["y"])
+    PlannedJob.objects.all().update(last=NOON)
+    with pytest.raises(OverflowError) as raised:
+        at(NOON + timedelta(minutes=1))
+    assert raised.value.__notes__ == ["This was the plan 'a broken schedule'."]
+    assert '"x"' in OutboxRow.objects.get(stream="jobs.default").data
+    assert set(PlannedJob.objects.values_list("name", flat=True)) == {plan.name for plan in plans.plans()}
+
+
 def test_two_plans_do_not_share_a_name():
     plan("one", tasks.say, MINUTELY)
     with pytest.raises(ValueError, match="already"):

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from intellicolab.cache.models import Fence
+from intellicolab.redis.fence import StaleFence
 from intellicolab.redis.lock import Grant, Lock
 from intellicolab.redis.sole import SoleService
 
@@ -35,14 +36,24 @@ class Scheduler(SoleService):
         super().__init__(lock)
 
     def round(self, grant: Grant) -> None:
-        now = timezone.now()
+        now, problem = timezone.now(), None
         known = PlannedJob.objects.in_bulk([plan.name for plan in plans()])
         for plan in plans():
-            planned = known.get(plan.name)
-            if planned is None:
-                PlannedJob.objects.get_or_create(name=plan.name, defaults={"last": now})
-            elif moments := due(plan.schedule, planned.last, now, plan.missed):
-                self._enqueue(plan, planned, moments, grant)
+            try:
+                self._look_at(plan, known.get(plan.name), now, grant)
+            except StaleFence:
+                raise
+            except Exception as error:  # the plan's own code, too; raised when the others have had their turn
+                error.add_note(f"This was the plan {plan.name!r}.")
+                problem = problem or error
+        if problem is not None:
+            raise problem
+
+    def _look_at(self, plan: Plan, planned: PlannedJob | None, now: datetime, grant: Grant) -> None:
+        if planned is None:
+            PlannedJob.objects.get_or_create(name=plan.name, defaults={"last": now})
+        elif moments := due(plan.schedule, planned.last, now, plan.missed):
+            self._enqueue(plan, planned, moments, grant)
 
     def _enqueue(self, plan: Plan, planned: PlannedJob, moments: list[datetime], grant: Grant) -> None:
         with transaction.atomic():
