@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_tasks import TaskResultStatus, default_task_backend
 from django_tasks.exceptions import InvalidTaskError, TaskResultDoesNotExist
 
-from intellicolab.events.models import OutboxRow
+from intellicolab.events.models import DeadLetter, OutboxRow
 from intellicolab.events.relay import Relay
 from intellicolab.jobs import carrier, desk, details, post, running, store
 from intellicolab.jobs.backend import Call
@@ -565,6 +565,18 @@ def test_a_job_that_is_carried_while_somebody_looks_for_it_is_found(look, monkey
 
     monkeypatch.setattr(carrier, "waiting", carry_and_look)
     assert look(result)
+
+
+def test_a_row_that_cannot_be_read_is_a_dead_letter_and_holds_up_nothing():
+    bad = OutboxRow.objects.create(stream="jobs.default", name="b" * 32, version=1, data="{")
+    carry()
+    assert DeadLetter.objects.get().name == bad.name
+    bad.refresh_from_db()
+    assert default_task_backend.store.carried() == bad.position
+    in_transaction(tasks.say, "after it")
+    carry()
+    run_jobs()
+    assert tasks.notes() == ["after it"]
 
 
 def test_what_redis_has_lost_is_carried_again():

@@ -63,15 +63,14 @@ class JobCarrier:
 
 def _carry(stream: str, rows: Sequence[OutboxRow], after: int, fence: int) -> int:
     jobs = [job for row in rows if (job := _job(stream, row)) is not None]
-    if not jobs:
-        return after
+    upto = rows[-1].position or 0
     try:
-        _store(stream).add(jobs, Carrying(after, fence))
+        _store(stream).add(jobs, Carrying(after, upto, fence))
     except PositionLost as lost:
         raise EntriesLost(lost.last) from lost
     except QueueFull as full:
         raise StreamFull(str(full)) from full
-    return rows[-1].position or 0
+    return upto
 
 
 def _job(stream: str, row: OutboxRow) -> NewJob | None:

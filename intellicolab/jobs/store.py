@@ -24,9 +24,10 @@ _cancel = scripts.load(Path(__file__).parent, "cancel")
 
 @dataclass(frozen=True, slots=True)
 class Carrying:
-    """That the jobs come from rows of the outbox, which follow a position."""
+    """That the jobs come from rows of the outbox, which follow a position. Some rows up to the last may be no jobs."""
 
     after: int
+    upto: int
     fence: int
 
 
@@ -70,14 +71,14 @@ class _Call:
         self.args += [route, job.id, encode(payload), job.due, payload.unique, payload.left, job.position]
 
     def keys(self) -> list[str]:
-        shared = [keys.jobs(self.backend, part) for part in ("unique", "carried", "fence")]
+        shared = [keys.jobs(self.backend, part) for part in ("unique", "carried", "fence", "cancelled")]
         routes = [key for queue, priority in self.routes for key in _route(self.backend, queue, priority)]
         return [*shared, *routes, *self.records]
 
     def arguments(self, carrying: Carrying | None) -> list[scripts.Argument]:
-        fence, after = (carrying.fence, carrying.after) if carrying else (0, 0)
+        rows = (carrying.fence, carrying.after, carrying.upto) if carrying else (0, 0, 0)
         priorities = [priority for _queue, priority in self.routes]
-        return [len(self.routes), fence, after, MOST, *priorities, *self.args]
+        return [len(self.routes), *rows, MOST, *priorities, *self.args]
 
 
 def _route(backend: str, queue: str, priority: int) -> list[str]:

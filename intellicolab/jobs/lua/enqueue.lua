@@ -2,14 +2,16 @@
 -- KEYS[1] unique jobs: digest → id
 -- KEYS[2] position of the last outbox row that was carried
 -- KEYS[3] the highest fencing number that has carried
--- KEYS[4...] four keys a route, one route for each queue and priority: the stream, the queue's scheduled jobs, its
+-- KEYS[4] jobs to be cancelled
+-- KEYS[5...] four keys a route, one route for each queue and priority: the stream, the queue's scheduled jobs, its
 --   priorities, its bell
 -- KEYS[...] the record of each job
 -- ARGV[1] how many routes
 -- ARGV[2] the fencing number of who carries rows of the outbox, 0 for everybody else
 -- ARGV[3] the position after which those rows follow
--- ARGV[4] how many jobs a stream may hold
--- ARGV[5...] the priority of each route
+-- ARGV[4] the position of the last of them, which may be no job
+-- ARGV[5] how many jobs a stream may hold
+-- ARGV[6...] the priority of each route
 -- ARGV[...] seven a job: route (from 0), id, payload, when (ms; 0 at once, -1 not before all of its batch have ended),
 --   unique digest or '' (it begins with an s where the job is unique until it starts), jobs of its batch, position or 0
 -- Returns {what, last position, ids}: what is 'ok', 'stale', 'lost' or 'full', and nothing was stored but with 'ok'.
@@ -27,7 +29,7 @@ if fence > 0 then
   end
 end
 for route = 0, routes - 1 do
-  if redis.call('XLEN', KEYS[4 + 4 * route]) >= tonumber(ARGV[4]) then
+  if redis.call('XLEN', KEYS[5 + 4 * route]) >= tonumber(ARGV[5]) then
     return {'full', last}
   end
 end
@@ -46,7 +48,6 @@ local function store(record, id, payload, state, unique)
     if other then
       redis.call('HSET', record, 'same', other)
       redis.call('EXPIRE', record, 86400)
-      ids[#ids] = other
       return false
     end
     redis.call('HSET', KEYS[1], unique, id)
@@ -59,33 +60,38 @@ local function store(record, id, payload, state, unique)
 end
 
 local function wait(route, id, due)
-  local scheduled = KEYS[5 + 4 * route]
+  local scheduled = KEYS[6 + 4 * route]
   if due <= now then
-    redis.call('XADD', KEYS[4 + 4 * route], '*', 'j', id)
-    rings[KEYS[7 + 4 * route]] = true
+    redis.call('XADD', KEYS[5 + 4 * route], '*', 'j', id)
+    rings[KEYS[8 + 4 * route]] = true
     return
   end
   local first = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
-  redis.call('ZADD', scheduled, due, id .. ':' .. ARGV[5 + route])
+  redis.call('ZADD', scheduled, due, id .. ':' .. ARGV[6 + route])
   if not first or due < tonumber(first) then
-    rings[KEYS[7 + 4 * route]] = true -- who sleeps until the first of them must sleep for a shorter time
+    rings[KEYS[8 + 4 * route]] = true -- who sleeps until the first of them must sleep for a shorter time
   end
 end
 
 for route = 0, routes - 1 do
-  redis.call('SADD', KEYS[6 + 4 * route], ARGV[5 + route])
+  redis.call('SADD', KEYS[7 + 4 * route], ARGV[6 + route])
 end
 local job = 0
-for at = 5 + routes, #ARGV, 7 do
+for at = 6 + routes, #ARGV, 7 do
   job = job + 1
   local route, id, due, position = tonumber(ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 6])
   ids[job] = id
   if position == 0 or position > last then
-    local record = KEYS[3 + 4 * routes + job]
-    local fresh = store(record, id, ARGV[at + 2], due == -1 and 'held' or 'ready', ARGV[at + 4])
-    if fresh and due == -1 then
+    local record = KEYS[4 + 4 * routes + job]
+    if position > 0 and redis.call('SISMEMBER', KEYS[4], id) == 1 then
+      if store(record, id, ARGV[at + 2], 'cancelled', '') then
+        wait(route, id, 0) -- for a worker that has it end: its time may be far, and it must not take another's place
+      end
+    elseif not store(record, id, ARGV[at + 2], due == -1 and 'held' or 'ready', ARGV[at + 4]) then
+      ids[job] = redis.call('HGET', record, 'same') or id
+    elseif due == -1 then
       redis.call('HSET', record, 'i', id, 'left', ARGV[at + 5])
-    elseif fresh then
+    else
       wait(route, id, due)
     end
     if position > 0 then
@@ -94,6 +100,7 @@ for at = 5 + routes, #ARGV, 7 do
   end
 end
 if fence > 0 then
+  last = math.max(last, tonumber(ARGV[4]))
   redis.call('SET', KEYS[2], last)
 end
 for bell in pairs(rings) do
