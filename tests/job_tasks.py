@@ -129,6 +129,22 @@ def ask_to_be_tried_soon():
     raise Retry(0.02, "not yet")
 
 
+@task(retries=1, takes_context=True)
+def ask_to_be_tried_at_once(context):
+    note(f"try {context.attempt}")
+    if context.attempt == 1:
+        raise Retry(0)
+    time.sleep(0.6)
+
+
+@task(retries=1, backoff=1000)
+def fail_when_told():
+    note("begun")
+    while "go" not in notes():
+        time.sleep(0.01)
+    raise ValueError("told")
+
+
 @task(time_limit=0.2)
 def spin():
     while True:

@@ -335,6 +335,43 @@ def test_a_job_that_is_still_in_the_outbox_is_cancelled_and_never_runs():
     assert not result.cancel()
 
 
+def test_a_scheduled_job_that_is_still_in_the_outbox_is_cancelled_when_it_is_carried():
+    """Until its time came, a unique one would keep others from being enqueued."""
+    result = in_transaction(tasks.say_once.using(run_after=timezone.now() + timedelta(hours=1)), "x")
+    assert result.cancel()
+    carry()
+    result.refresh()
+    assert (result.status, unique()) == (TaskResultStatus.FAILED, 0)
+    run_jobs()
+    result.refresh()
+    assert [error.exception_class for error in result.errors] == [JobCancelled]
+    assert not client(Role.STATE).exists(keys.jobs("default", "cancelled"))
+
+
+def test_a_job_that_is_carried_while_it_is_cancelled_in_the_outbox_does_not_wait_for_its_time(monkeypatch):
+    result = in_transaction(tasks.say_once.using(run_after=timezone.now() + timedelta(hours=1)), "x")
+    waits = carrier.waiting
+
+    def look_and_carry(*args):
+        found = waits(*args)
+        carry()
+        return found
+
+    monkeypatch.setattr(carrier, "waiting", look_and_carry)
+    assert result.cancel()
+    assert (state_of(result), unique()) == ("cancelled", 0)
+
+
+def test_a_job_that_fails_while_it_is_cancelled_is_not_tried_again(worker):  # noqa: F811
+    result = tasks.fail_when_told.enqueue()
+    wait_until(lambda: tasks.notes() == ["begun"])
+    assert result.cancel()  # nothing listens here, and the lease is renewed later
+    tasks.note("go")
+    finished(result)
+    assert [error.exception_class for error in result.errors] == [ValueError, JobCancelled]
+    assert not client(Role.STATE).exists(keys.jobs("default", "cancelled"))
+
+
 async def test_a_job_is_cancelled_on_an_event_loop(async_redis):
     result = await tasks.noop_async.aenqueue()
     assert await result.acancel()

@@ -202,18 +202,22 @@ class RedisBackend(BaseTaskBackend):
         RedisError.
         """
         found, record = self.store.record(result_id)
-        if not record and carrier.waiting(self.alias, result_id) is not None:
-            self.store.ask_to_cancel(result_id)
-            signal(CancelJob(job_id=result_id))  # it may be carried and begin at this moment
-            return True
+        asked = not record and self._ask_in_outbox(result_id)
         if not record:
-            found, record = self.store.record(result_id)
+            found, record = self.store.record(result_id)  # it may have been carried between the two looks
         if not record:
-            return False
+            return asked
         state = self.store.cancel(found, record, _cancelled(record))
         if state == "running":
             signal(CancelJob(job_id=found))
         return state in CANCELLABLE
+
+    def _ask_in_outbox(self, result_id: str) -> bool:
+        """Have a job end when it is carried. Whether it waits for that."""
+        if carrier.waiting(self.alias, result_id) is None:
+            return False
+        self.store.ask_to_cancel(result_id)
+        return True
 
     async def acancel(self, result_id: str) -> bool:
         found, record = await self.store.arecord(result_id)

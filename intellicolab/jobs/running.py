@@ -15,6 +15,7 @@ from django.core.exceptions import SuspiciousOperation
 from django_tasks.base import Task, TaskError
 from django_tasks.exceptions import InvalidTaskError
 from django_tasks.signals import task_finished, task_started
+from django_tasks.utils import get_module_path, normalize_json
 
 from . import telling
 from .context import JobContext
@@ -77,7 +78,7 @@ class Run:
         if payload is None:
             return Ending(job, "drop")
         if job.state == "cancelled":
-            return Ending(job, "cancelled", job.errors or with_error(None, JobCancelled()), FAILED_MS)
+            return Ending(job, "cancelled", _cancelled(job.errors), FAILED_MS)
         if self._why is not None:
             return self._back(0)
         try:
@@ -208,6 +209,14 @@ class Run:
     def _back(self, ms: int) -> Ending:
         """It waits again, as if this try had not been."""
         return Ending(self.job, "later", ",".join(self.job.workers[:-1]).encode(), ms)
+
+
+def _cancelled(errors: bytes | None) -> bytes:
+    """With the cancelling as the last one. It is there already, unless the job ran just then or was in the outbox."""
+    known = errors_in(errors)
+    if errors and known[-1].path == get_module_path(JobCancelled):
+        return errors
+    return with_error(errors, JobCancelled())
 
 
 def _delay(task: Task, error: BaseException, failures: int) -> float | None:

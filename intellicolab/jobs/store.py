@@ -153,7 +153,7 @@ class Store:
         return answer.decode()
 
     def ask_to_cancel(self, job_id: str) -> None:
-        """Who begins the job, or runs it, finds that it is to end. Raises RedisError."""
+        """Who carries the job, or begins it, finds that it is to end. Raises RedisError."""
         client(Role.STATE).sadd(keys.jobs(self.backend, "cancelled"), job_id)
 
     def _cancelling(

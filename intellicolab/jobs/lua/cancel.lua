@@ -27,5 +27,7 @@ elseif state == 'ready' or state == 'held' then
       redis.call('LPUSH', KEYS[6], 1)
     end
   end
+elseif state == 'done' or state == 'failed' then
+  redis.call('SREM', KEYS[2], ARGV[1]) -- asked while it was in the outbox, and nobody is left to take that back
 end
 return state

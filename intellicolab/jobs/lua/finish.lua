@@ -30,7 +30,8 @@ local count = tonumber(ARGV[4])
 local rings, cancelling = false, redis.call('EXISTS', KEYS[6]) == 1
 
 local function wait(waiting, id, ms)
-  if ms == 0 then
+  -- Who is cancelled is taken at once, to end: until a next try it would stand in the place of another unique one.
+  if ms == 0 or (cancelling and redis.call('SISMEMBER', KEYS[6], id) == 1) then
     redis.call('XADD', KEYS[2], '*', 'j', id)
   else
     redis.call('ZADD', waiting, now + ms, id .. ':' .. ARGV[2])
