@@ -206,6 +206,11 @@ def rated(text):
     note(text)
 
 
+@task(rate="test-rate", unique="{text}", unique_until="start")
+def rated_once(text):
+    note(text)
+
+
 @task(takes_context=True)
 def advance(context):
     context.progress(1, 4, "first")

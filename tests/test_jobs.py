@@ -422,6 +422,23 @@ def test_who_is_put_off_often_waits_longer_and_no_longer_than_a_minute():
     assert running._spread_ms(300.0, 5) == 300_000
 
 
+def test_a_job_that_is_unique_until_it_starts_has_not_started_when_it_is_put_off(settings):
+    """Else a further one would wait after each time that the limiter refused."""
+    set_options(settings, LIMITER="tests.test_jobs.refuse_for_long")
+    result = tasks.rated_once.enqueue("x")
+    started = JobWorker(concurrency=1)
+    started.start()
+    try:
+        wait_until(lambda: client(Role.STATE).zcard(keys.jobs_of("default", "default", "scheduled")) == 1)
+    finally:
+        started.stop()
+    assert tasks.rated_once.enqueue("x").id == result.id
+
+
+async def refuse_for_long(name):
+    return 100.0
+
+
 def test_how_often_a_job_was_put_off_is_remembered(settings):
     set_options(settings, LIMITER="tests.test_jobs.refuse_always")
     result = tasks.rated.enqueue("never")

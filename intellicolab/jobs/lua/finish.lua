@@ -109,6 +109,9 @@ for job = 1, count do
   local batch = tonumber(ARGV[at + 6])
   if redis.call('XACK', KEYS[2], GROUP, entry) == 1 then -- else an answer was lost, and this is the second time
     redis.call('XDEL', KEYS[2], entry)
+    if what == 'later' and unique ~= '' then
+      redis.call('HSETNX', KEYS[7], unique, id) -- it has not begun, so one that is unique until then is so again
+    end
     local ended = note[what](KEYS[8 + job], id, ARGV[at + 3], tonumber(ARGV[at + 4]))
     if ended and unique ~= '' and redis.call('HGET', KEYS[7], unique) == id then
       redis.call('HDEL', KEYS[7], unique)
