@@ -156,6 +156,26 @@ def test_while_the_database_is_away_a_dead_job_waits_and_others_go_on(worker, mo
     assert [fact.job_id for fact in emitted] == [dying.id]
 
 
+def test_a_dead_job_is_told_of_again_whatever_the_first_attempt_met(worker, monkeypatch):  # noqa: F811
+    """A connection that is closed is an InterfaceError to Django, which is no DatabaseError."""
+    from django.db import InterfaceError
+
+    from intellicolab.jobs import deaths
+
+    emitted, emit_all = [], deaths.emit_all
+
+    def emit_later(facts):
+        emitted.append(facts)
+        if len(emitted) == 1:
+            raise InterfaceError("connection already closed")
+        emit_all(facts)
+
+    monkeypatch.setattr(deaths, "emit_all", emit_later)
+    result = tasks.fail.enqueue()
+    finished(result)
+    assert OutboxRow.objects.filter(name=JobDead.name).count() == 1
+
+
 def test_a_task_that_no_worker_knows_is_tried_for_a_while_and_dies_then(monkeypatch):
     monkeypatch.setattr(running, "UNKNOWN_DELAY", 0.001)
     made = Payload("tests.job_tasks.of_a_newer_version", "default", 0, [], {}, 0)

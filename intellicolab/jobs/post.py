@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseError  # with those of its driver, such as a closed connection
 from django_tasks.signals import task_finished
 from redis.exceptions import RedisError
 
@@ -156,6 +156,7 @@ class Post:
             except Exception:
                 logger.exception("The endings of jobs could not be noted")
                 await asyncio.sleep(LOOK)
+                self._ended.set()
 
     async def _note(self) -> None:
         dead = [ending for ending in self._endings if ending.what == "dead"]
