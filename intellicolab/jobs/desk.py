@@ -23,6 +23,9 @@ _join, _renew, _take, _begin, _finish = (
 )
 
 
+Held = tuple[int, bytes]  # a priority, and an entry of its stream: one try of one job
+
+
 class LeaseLost(RuntimeError):
     """The worker's lease has ended, because it stood still or could not reach Redis: its jobs are others' now."""
 
@@ -45,6 +48,10 @@ class Taken:
     state: str = ""
     fault: UnreadableJob | None = None
     put_off: int = 0  # how often its rate made it wait
+
+    @property
+    def held(self) -> Held:
+        return self.priority, self.entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +135,22 @@ class Desk:
         jobs = await self._begin(entries) if entries else []
         return Found(jobs, None if soonest < 0 else soonest / 1000, what == b"paused")
 
-    async def _take(self, most: int) -> Any:
+    def _taking(self, most: int) -> tuple[list[str], list[scripts.Argument]]:
         parts = [self._key(part) for part in ("workers", "gone", "scheduled", "retries", "bell")]
         streams = [self._stream(priority) for priority in self._priorities]
         found = [*parts, self._shared("paused"), self._key("levels"), *streams]
-        args: list[scripts.Argument] = [self.worker, self.queue, most, *self._priorities]
-        return await _take.call_async(async_client(Role.STATE), found, args)
+        return found, [self.worker, self.queue, most, *self._priorities]
 
-    async def recover(self, in_hand: Collection[bytes]) -> list[Taken]:
+    async def recover(self, in_hand: Collection[Held]) -> list[Taken]:
         """Jobs that are this worker's and of which it does not know: the answer that named them was lost.
 
-        `in_hand` are the entries of which it knows. Raises LeaseLost, RedisError.
+        `in_hand` are those of which it knows. Raises LeaseLost, RedisError.
         """
         found: list[Any] = []
         for at, priority in enumerate(self._priorities):
             stream = self._stream(priority)
             for entry in await self._pending(stream):
-                if entry not in in_hand:
+                if (priority, entry) not in in_hand:
                     found += [(at, entry, fields[b"j"]) for _id, fields in await self._entry(stream, entry)]
         return await self._begin(found) if found else []
 

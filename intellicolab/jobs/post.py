@@ -15,7 +15,7 @@ from intellicolab.redis.pauses import pause_after
 from . import telling
 from .backend import RedisBackend
 from .deaths import tell_of_deaths
-from .desk import Desk, Ending, Found, LeaseLost, Taken
+from .desk import Desk, Ending, Found, Held, LeaseLost, Taken
 from .errors import JobCancelled
 from .running import Returned, Run
 from .slots import Slots
@@ -38,10 +38,11 @@ class Post:
         self._worker, self._lives, self._joined = worker, 0, False
         self._slots, self._make_run = slots, make_run
         self._desk = self._make_desk(worker=worker)
-        self._runs: dict[str, Run] = {}
+        # By what is in hand and not by the job: the next try of one may begin before the end of this one was answered.
+        self._runs: dict[Held, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._endings: list[Ending] = []
-        self._told: set[bytes] = set()  # entries of dead jobs that are a fact already, should Redis be away just then
+        self._told: set[Held] = set()  # dead jobs that are a fact already, should Redis be away just then
         self._ended = asyncio.Event()
         self._failures = 0
         self._recover_at = 0.0
@@ -57,8 +58,9 @@ class Post:
         ]
 
     def cancel(self, job_id: str, why: type[BaseException]) -> None:
-        if (run := self._runs.get(job_id)) is not None:
-            run.interrupt(why)
+        for run in self._runs.values():
+            if run.job.id == job_id:
+                run.interrupt(why)
 
     async def drain(self, seconds: float) -> None:
         """Take no more; what has begun may end within that time, and is another's after it. Raises nothing."""
@@ -98,7 +100,7 @@ class Post:
 
     async def _fetch(self) -> None:
         if time.monotonic() >= self._recover_at:
-            for job in await self._desk.recover({run.job.entry for run in self._runs.values()}):
+            for job in await self._desk.recover(set(self._runs)):
                 self._begin(job)
             self._recover_at = time.monotonic() + self._desk.lease
         most = min(await self._slots.free(), AT_ONCE)
@@ -116,7 +118,7 @@ class Post:
 
     def _begin(self, job: Taken) -> None:
         self._slots.take()
-        run = self._runs[job.id] = self._make_run(job)
+        run = self._runs[job.held] = self._make_run(job)
         task = asyncio.create_task(self._run(run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -129,7 +131,7 @@ class Post:
                 logger.exception("A job could not be run")
                 ending = run.dead(error)
         self._slots.note(run.seconds)
-        if self._runs.get(run.job.id) is run:  # else the lease was lost meanwhile: the job is another's
+        if self._runs.get(run.job.held) is run:  # else the lease was lost meanwhile: the job is another's
             self._endings.append(ending)
             self._ended.set()
 
@@ -162,8 +164,8 @@ class Post:
         dead = [ending for ending in self._endings if ending.what == "dead"]
         await self._note_some([ending for ending in self._endings if ending.what != "dead"])
         if dead:  # by themselves: the database may be away, and the others need none
-            await tell_of_deaths([ending for ending in dead if ending.job.entry not in self._told])
-            self._told = {ending.job.entry for ending in dead}
+            await tell_of_deaths([ending for ending in dead if ending.job.held not in self._told])
+            self._told = {ending.job.held for ending in dead}
             await self._note_some(dead)
 
     async def _note_some(self, endings: list[Ending]) -> None:
@@ -178,7 +180,7 @@ class Post:
             await _tell(self._sender, ending)
 
     def _let_go(self, job: Taken) -> None:
-        if self._runs.pop(job.id, None) is not None:
+        if self._runs.pop(job.held, None) is not None:
             self._slots.release()
 
     # --- The lease -------------------------------------------------------------------------------------------------
@@ -187,7 +189,7 @@ class Post:
         while True:
             await asyncio.sleep(self._desk.lease / 3)
             try:
-                for job_id in await self._desk.renew(list(self._runs)):
+                for job_id in await self._desk.renew([run.job.id for run in self._runs.values()]):
                     self.cancel(job_id, JobCancelled)
             except LeaseLost as lost:
                 self._lose(lost)
