@@ -135,11 +135,12 @@ class Desk:
         jobs = await self._begin(entries) if entries else []
         return Found(jobs, None if soonest < 0 else soonest / 1000, what == b"paused")
 
-    def _taking(self, most: int) -> tuple[list[str], list[scripts.Argument]]:
+    async def _take(self, most: int) -> Any:
         parts = [self._key(part) for part in ("workers", "gone", "scheduled", "retries", "bell")]
         streams = [self._stream(priority) for priority in self._priorities]
         found = [*parts, self._shared("paused"), self._key("levels"), *streams]
-        return found, [self.worker, self.queue, most, *self._priorities]
+        args: list[scripts.Argument] = [self.worker, self.queue, most, *self._priorities]
+        return await _take.call_async(async_client(Role.STATE), found, args)
 
     async def recover(self, in_hand: Collection[Held]) -> list[Taken]:
         """Jobs that are this worker's and of which it does not know: the answer that named them was lost.

@@ -5,15 +5,15 @@
 -- KEYS[4] its jobs that are tried again, likewise
 -- KEYS[5] its bell
 -- KEYS[6] the paused queues
--- KEYS[7] the priorities in use
+-- KEYS[7] the queue's priorities
 -- KEYS[8...] its streams, by falling priority
 -- ARGV[1] the worker
 -- ARGV[2] the queue
 -- ARGV[3] how many jobs at most
 -- ARGV[4...] the priority of each stream
--- Returns {what, jobs, ms}: what is 'ok', 'gone' (the worker's lease has ended), 'paused' or 'levels' (a priority has
--- come into use, of which the caller has not named the stream). Each job is {stream (from 0), entry id, job id}; ms until the
--- next scheduled job, or -1.
+-- Returns {what, jobs, ms}: what is 'ok', 'gone' (the worker's lease has ended), 'paused' or 'levels' (there is a
+-- priority of which the caller has not named the stream, and nothing was taken). Each job is {stream (from 0), entry id,
+-- job id}; ms until the next scheduled job, or -1.
 local GROUP, AT_ONCE, GONE_AT_ONCE = 'workers', 200, 10
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -24,13 +24,16 @@ end
 if redis.call('SISMEMBER', KEYS[6], ARGV[2]) == 1 then
   return {'paused', {}, -1}
 end
-if redis.call('SCARD', KEYS[7]) ~= #ARGV - 3 then -- none goes out of use
-  return {'levels', {}, -1}
-end
 
 local streams, jobs = {}, {}
 for at = 4, #ARGV do
   streams[ARGV[at]] = KEYS[at + 4]
+end
+-- Jobs of a priority that it does not know may be more urgent, and are perhaps what a worker that is gone had in hand.
+for _, priority in ipairs(redis.call('SMEMBERS', KEYS[7])) do
+  if not streams[priority] then
+    return {'levels', {}, -1}
+  end
 end
 
 local function move_due(waiting)
