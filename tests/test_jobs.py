@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_tasks import TaskResultStatus, default_task_backend
 from django_tasks.exceptions import InvalidTaskError, TaskResultDoesNotExist
+from redis.exceptions import OutOfMemoryError
 
 from intellicolab.events.models import DeadLetter, OutboxRow
 from intellicolab.events.relay import Relay
@@ -546,6 +547,83 @@ def test_a_job_whose_taking_was_answered_to_nobody_is_run_by_the_same_worker(scr
     assert lost
     assert tasks.notes() == ["run"]
     assert waiting() == 0
+
+
+def test_a_job_that_is_tried_again_before_the_worker_knows_that_its_try_was_noted(quick_lease, monkeypatch):
+    """What is in hand are entries, of which each try has one of its own: with the job's id for a name the end of the
+    first try let the second one go, which ran once more, and its place was lost."""
+    lost = lose_an_answer(monkeypatch, "_finish")
+    started = JobWorker(concurrency=2)
+    started.start()
+    try:
+        result = tasks.ask_to_be_tried_at_once.enqueue()
+        finished(result)
+    finally:
+        started.stop()
+    assert lost
+    assert (tasks.notes(), result.status) == (["try 1", "try 2"], TaskResultStatus.SUCCESSFUL)
+
+
+def lose_an_answer(monkeypatch, script):
+    original, lost = getattr(desk, script), []
+
+    class Losing:
+        async def call_async(self, *args):
+            answer = await original.call_async(*args)
+            if not lost:
+                lost.append(answer)
+                raise ConnectionError("the answer is lost")
+            return answer
+
+    monkeypatch.setattr(desk, script, Losing())
+    return lost
+
+
+@pytest.fixture
+async def desks(async_redis):
+    """Of a worker that has looked at the priorities before there were any, and of one that comes later."""
+    busy, later = (desk.Desk("default", "default", name, lease=15) for name in ("busy", "later"))
+    await busy.join()
+    await tasks.noop_async.using(priority=-9).aenqueue()
+    await tasks.noop_async.using(priority=50).aenqueue()
+    await later.join()
+    return busy, later
+
+
+async def test_a_worker_that_is_always_busy_takes_those_of_a_new_higher_priority_first(desks):
+    busy, _later = desks
+    assert [job.priority for job in (await busy.take(1)).jobs] == [50]
+    assert [job.priority for job in (await busy.take(1)).jobs] == [-9]
+
+
+async def test_what_a_gone_worker_had_in_hand_of_a_new_priority_is_taken_over(desks):
+    """By one that did not know the priority, and would have forgotten whose the job was."""
+    busy, killed = desks
+    assert len((await killed.take(2)).jobs) == 2
+    await killed.leave()
+    assert [job.priority for job in (await busy.take(5)).jobs] == [50, -9]
+
+
+def test_while_redis_has_no_memory_left_jobs_run_and_leases_are_kept(redis_server, quick_lease):
+    """Jobs that end give memory back: a full server that keeps them from it would stay full. No new one is taken."""
+    results = [tasks.noop.enqueue(), tasks.nap.enqueue(1.5)]
+    state = client(Role.STATE)
+    state.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(OutOfMemoryError):
+            state.set("more", "x")
+        workers = [JobWorker(concurrency=1) for _ in range(2)]
+        for each in workers:
+            each.start()
+        for result in results:
+            finished(result)
+        for each in workers:
+            each.stop()
+        kept = tasks.noop.enqueue()
+    finally:
+        state.config_set("maxmemory", "0")
+    assert [(result.status, result.attempts) for result in results] == [(TaskResultStatus.SUCCESSFUL, 1)] * 2
+    assert OutboxRow.objects.filter(name=kept.id).exists()
 
 
 def test_a_job_whose_workers_die_again_and_again_is_dead():

@@ -6,6 +6,7 @@ have run.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ class Script:
     def __init__(self, path: Path) -> None:
         self.name = path.stem
         self.text = path.read_text(encoding="utf-8")
-        if not self.text.startswith("-- "):
+        if not re.match(r"(#!lua .*\n)?-- ", self.text):  # after the flags that the server knows it by
             raise ValueError(f"{path.name} needs a header that names its KEYS and ARGV")
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 

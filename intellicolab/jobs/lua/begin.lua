@@ -1,4 +1,6 @@
+#!lua flags=allow-oom
 -- Notes that a worker begins jobs that it has taken.
+-- Runs on a server that is out of memory, too: jobs that end give memory back.
 -- KEYS[1] the queue's workers, by the end of their lease (ms)
 -- KEYS[2] unique jobs: digest → id
 -- KEYS[3] jobs to be cancelled

@@ -1,4 +1,6 @@
+#!lua flags=allow-oom
 -- Has a job end that has not: one that waits is let through to a worker, which sees that it is cancelled.
+-- Runs on a server that is out of memory, too: jobs that end give memory back.
 -- KEYS[1] the job's record
 -- KEYS[2] jobs to be cancelled
 -- KEYS[3] the queue's scheduled jobs

@@ -1,4 +1,6 @@
+#!lua flags=allow-oom
 -- Notes what became of jobs that a worker has taken from one stream.
+-- Runs on a server that is out of memory, too: jobs that end give memory back.
 -- KEYS[1] the queue's workers, by the end of their lease (ms)
 -- KEYS[2] the stream
 -- KEYS[3] the queue's scheduled jobs

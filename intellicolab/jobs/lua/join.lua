@@ -1,4 +1,6 @@
+#!lua flags=allow-oom
 -- Makes a worker one of a queue's, or ends that.
+-- Runs on a server that is out of memory, too: jobs that end give memory back.
 -- KEYS[1] the queue's workers, by the end of their lease (ms)
 -- KEYS[2] its workers that are gone, whose jobs are anybody's
 -- KEYS[3] its bell

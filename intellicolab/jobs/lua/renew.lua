@@ -1,4 +1,6 @@
+#!lua flags=allow-oom
 -- Renews a worker's lease of a queue.
+-- Runs on a server that is out of memory, too: a lease that ends there would have its jobs run again.
 -- KEYS[1] the queue's workers, by the end of their lease (ms)
 -- KEYS[2] jobs to be cancelled
 -- ARGV[1] the worker

@@ -1,4 +1,6 @@
+#!lua flags=allow-oom
 -- Takes jobs of a queue for a worker, those of a higher priority first.
+-- Runs on a server that is out of memory, too: jobs that end give memory back.
 -- KEYS[1] the queue's workers, by the end of their lease (ms)
 -- KEYS[2] its workers that are gone, whose jobs are anybody's
 -- KEYS[3] its scheduled jobs, 'id:priority' by when (ms)
