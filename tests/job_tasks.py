@@ -100,6 +100,16 @@ def return_what_json_cannot_hold():
     return object()
 
 
+@task
+def repeat(text, times):
+    return text * times
+
+
+@task
+def divide(number):
+    return number / 1e-320
+
+
 @task(takes_context=True)
 def attempt(context, *args):
     return [context.attempt, context.task_result.id, list(args)]

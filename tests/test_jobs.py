@@ -13,7 +13,7 @@ from redis.exceptions import OutOfMemoryError
 
 from intellicolab.events.models import DeadLetter, OutboxRow
 from intellicolab.events.relay import Relay
-from intellicolab.jobs import carrier, desk, details, post, running, store
+from intellicolab.jobs import carrier, desk, details, payload, post, running, store
 from intellicolab.jobs.backend import Call
 from intellicolab.jobs.errors import JobCancelled, NonRetryable, QueueFull, TimeLimitExceeded, WorkerKilled
 from intellicolab.jobs.events import JobDead
@@ -480,6 +480,52 @@ def test_a_policy_of_the_limiter_is_the_rate_of_jobs(make_policy, worker):  # no
         tasks.rated.enqueue(str(number))
     wait_until(lambda: client(Role.STATE).zcard(keys.jobs_of("default", "default", "scheduled")) == 3)
     assert len(tasks.notes()) == 2
+
+
+# --- Sizes ---------------------------------------------------------------------------------------------------------
+
+
+def test_arguments_that_are_too_long_are_refused_and_nothing_is_stored():
+    """Nor is a row, which no relay could bring to Redis, and all that follow would wait behind it."""
+    calls = [Call(tasks.say, ("short",)), Call(tasks.say, ("x" * payload.MOST_BYTES,))]
+    with pytest.raises(ValueError, match="keep what is long in the database"):
+        default_task_backend.enqueue_many(calls)
+    with pytest.raises(ValueError, match="say takes"), transaction.atomic():
+        tasks.say.enqueue("x" * payload.MOST_BYTES)
+    assert (waiting(), OutboxRow.objects.count()) == (0, 0)
+
+
+def test_many_long_jobs_are_sent_in_portions_that_redis_takes_in_time(monkeypatch):
+    monkeypatch.setattr(store, "MOST_SENT", 1000)
+    sent, add = [], store.Store.add
+
+    def count(self, jobs, carrying=None):
+        sent.append(sum(len(job.data) for job in jobs))
+        return add(self, jobs, carrying)
+
+    monkeypatch.setattr(store.Store, "add", count)
+    calls = [Call(tasks.noop, ("x" * size,)) for size in (100, 100, 100, 2000, 100, 850, 100)]
+    default_task_backend.enqueue_many(calls)
+    with transaction.atomic():
+        default_task_backend.enqueue_many(calls)
+    carry()
+    assert waiting() == 14
+    assert len(sent) > 6
+    assert max(sent) < 2200
+    assert sum(size > 1000 for size in sent) == 2  # each of the one that is longer by itself
+
+
+def test_a_result_that_is_too_long_or_no_number_fails_in_words(worker):  # noqa: F811
+    long, endless = tasks.repeat.enqueue("x", payload.MOST_BYTES), tasks.divide.enqueue(1)
+    for result, words in ((long, "The result takes"), (endless, "not JSON compliant")):
+        finished(result)
+        assert words in result.errors[0].traceback
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_an_argument_that_is_no_number_is_refused_and_not_made_nothing(number):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        tasks.say.enqueue({"deep": [number]})
 
 
 # --- Leases --------------------------------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ from intellicolab.events.signals import asignal, signal
 from . import carrier, telling
 from .errors import JobCancelled
 from .events import CancelJob
-from .payload import Payload, Place, decode, normal, to_us
+from .payload import Payload, Place, decode, normal, not_too_long, to_us
 from .results import JobResult, fresh_result, result_of, task_of, with_error
-from .store import AT_ONCE, NewJob, Store
+from .store import NewJob, Store, portions
 from .task import Job, refuse_bad_options
 
 logger = logging.getLogger("intellicolab.jobs")
@@ -77,7 +77,8 @@ class RedisBackend(BaseTaskBackend):
     def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult:
         """One job. In a transaction it is a row beside what the transaction changes, and so is it while Redis is away.
 
-        Raises InvalidTaskError, TypeError or ValueError for arguments that JSON cannot hold, QueueFull.
+        Raises InvalidTaskError, TypeError or ValueError for arguments that JSON cannot hold or that are too long,
+        QueueFull.
         """
         return self.enqueue_many([Call(task, args, kwargs)])[0]
 
@@ -142,6 +143,7 @@ class RedisBackend(BaseTaskBackend):
             left=left,
         )
         job = NewJob(token_hex(16), payload)
+        not_too_long(job.data, f"A job of {task.module_path}")
         return job, fresh_result(self.alias, job.id, task, payload)
 
     def _told(self, made: Sequence[Made]) -> list[JobResult]:
@@ -230,8 +232,7 @@ class RedisBackend(BaseTaskBackend):
 
 
 def _batches(made: Sequence[Made]) -> Iterator[Sequence[Made]]:
-    for start in range(0, len(made), AT_ONCE):
-        yield made[start : start + AT_ONCE]
+    return portions(made, lambda one: len(one[0].data))
 
 
 def _take_ids(made: Sequence[Made], ids: Sequence[str]) -> None:

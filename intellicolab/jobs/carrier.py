@@ -16,17 +16,15 @@ from intellicolab.events.streams import EntriesLost, StreamFull
 from intellicolab.events.waking import waker
 
 from .errors import QueueFull
-from .payload import UnreadableJob, decode, encode
-from .store import AT_ONCE, Carrying, NewJob, PositionLost, Store
+from .payload import UnreadableJob, decode
+from .store import Carrying, NewJob, PositionLost, Store, portions
 
 PREFIX = "jobs."
 
 
 def emit(backend: str, jobs: Iterable[NewJob]) -> None:
     """Enqueue jobs together with what the caller's transaction changes, or as one by themselves."""
-    rows = [
-        OutboxRow(stream=PREFIX + backend, name=job.id, version=1, data=encode(job.payload).decode()) for job in jobs
-    ]
+    rows = [OutboxRow(stream=PREFIX + backend, name=job.id, version=1, data=job.data.decode()) for job in jobs]
     OutboxRow.objects.bulk_create(rows)
     transaction.on_commit(waker.wake)
 
@@ -53,8 +51,8 @@ class JobCarrier:
 
     def append(self, stream: str, rows: Sequence[OutboxRow], after: int, fence: int) -> int:
         """Raises StaleFence, EntriesLost, StreamFull, RedisError."""
-        for start in range(0, len(rows), AT_ONCE):
-            after = _carry(stream, rows[start : start + AT_ONCE], after, fence)
+        for some in portions(rows, lambda row: len(row.data)):
+            after = _carry(stream, some, after, fence)
         return after
 
     def sweep(self, stream: str) -> None:

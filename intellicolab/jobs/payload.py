@@ -1,5 +1,6 @@
 """What a job is, from the moment it is enqueued on: it never changes, and lies in Redis and in the outbox as JSON."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,11 @@ from django_tasks.utils import normalize_json
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-PLAIN = {str, int, float, bool, type(None)}
+PLAIN = {str, int, bool, type(None)}  # and no float, which may be no number
+
+
+# A job, and its result, as JSON. The relay reads 500 rows at once, which must neither fill its memory nor keep others.
+MOST_BYTES = 256 * 1024
 
 
 class UnreadableJob(ValueError):
@@ -40,6 +45,17 @@ class Place(msgspec.Struct, array_like=True, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Payload)
+_strict = json.JSONEncoder(allow_nan=False)  # where msgspec would write null
+
+
+def not_too_long(data: bytes, what: str) -> bytes:
+    """Raises ValueError."""
+    if len(data) > MOST_BYTES:
+        raise ValueError(
+            f"{what} takes {len(data):,} bytes as JSON, and may take {MOST_BYTES:,}: keep what is long in the database "
+            "or in a file, and pass its id."
+        )
+    return data
 
 
 def encode(payload: Payload) -> bytes:
@@ -55,7 +71,7 @@ def decode(data: bytes | str) -> Payload:
 
 
 def normal(value: Any) -> Any:
-    """As JSON would give it back. Raises TypeError or ValueError for what JSON cannot hold.
+    """As JSON would give it back. Raises TypeError or ValueError for what JSON cannot hold, such as NaN.
 
     Most arguments are a few numbers and texts, of which Django's function would ask each what it is, several times.
     """
@@ -65,7 +81,9 @@ def normal(value: Any) -> Any:
         return list(value)
     if type(value) is dict and PLAIN.issuperset(map(type, value.values())) and {str}.issuperset(map(type, value)):
         return value.copy()
-    return normalize_json(value)
+    made = normalize_json(value)
+    _strict.encode(made)
+    return made
 
 
 def to_us(moment: datetime) -> int:

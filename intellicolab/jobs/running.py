@@ -15,13 +15,13 @@ from django.core.exceptions import SuspiciousOperation
 from django_tasks.base import Task, TaskError
 from django_tasks.exceptions import InvalidTaskError
 from django_tasks.signals import task_finished, task_started
-from django_tasks.utils import get_module_path, normalize_json
+from django_tasks.utils import get_module_path
 
 from . import telling
 from .context import JobContext
 from .desk import Ending, Taken
 from .errors import JobCancelled, NonRetryable, Retry, TimeLimitExceeded, WorkerKilled
-from .payload import Payload
+from .payload import Payload, normal, not_too_long
 from .results import JobResult, begun, errors_in, finished, fresh_result, task_of, with_error
 from .task import DAY, Job
 from .threads import Call, Threads
@@ -136,7 +136,8 @@ class Run:
                 self._on_loop(func, limit) if iscoroutinefunction(task.func) else self._in_thread(func, limit)
             )
             stored = normal(value)
-            return Outcome(stored, msgspec.json.encode(stored))  # here, since JSON does not hold every number and text
+            data = msgspec.json.encode(stored)  # here, since JSON does not hold every number and text
+            return Outcome(stored, not_too_long(data, "The result"))
         except BaseException as error:  # SystemExit too is the job's and not the worker's
             return Outcome(error=self._reason(error))
 

@@ -1,9 +1,9 @@
 """The jobs of one backend in Redis: what enqueues, finds, cancels and steers them. Workers use `desk.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from intellicolab.redis import keys, scripts
 from intellicolab.redis.client import Role, async_client, client
@@ -15,6 +15,9 @@ from .payload import Payload, decode, encode
 # A queue's jobs of one priority. A small one takes 600 bytes with its record: what nobody runs fills 600 MB at most.
 MOST = 1_000_000
 AT_ONCE = 500  # jobs that one script stores: it holds up the server for some milliseconds
+MOST_SENT = 4_000_000  # bytes of them, unless one alone has more: sent and stored in a fraction of the time-out
+
+T = TypeVar("T")
 
 HELD = -1  # until all of its batch have ended
 
@@ -46,6 +49,10 @@ class NewJob:
     id: str
     payload: Payload
     position: int = 0
+    data: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", encode(self.payload))
 
     @property
     def due(self) -> int:
@@ -68,7 +75,7 @@ class _Call:
         payload = job.payload
         route = self.routes.setdefault((payload.queue, payload.priority), len(self.routes))
         self.records.append(keys.job(self.backend, job.id))
-        self.args += [route, job.id, encode(payload), job.due, payload.unique, payload.left, job.position]
+        self.args += [route, job.id, job.data, job.due, payload.unique, payload.left, job.position]
 
     def keys(self) -> list[str]:
         shared = [keys.jobs(self.backend, part) for part in ("unique", "carried", "fence", "cancelled")]
@@ -166,6 +173,18 @@ class Store:
         bell = keys.jobs_of(self.backend, payload.queue, "bell")
         unique = keys.jobs(self.backend, "unique")
         return [*found, stream, bell, unique], [job_id, payload.priority, errors, payload.unique]
+
+
+def portions(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """What one script stores of jobs, which have so many bytes each."""
+    start = sent = 0
+    for at, item in enumerate(items):
+        if at - start == AT_ONCE or (at > start and sent + size(item) > MOST_SENT):
+            yield items[start:at]
+            start, sent = at, 0
+        sent += size(item)
+    if items:
+        yield items[start:]
 
 
 def _stored(answer: Any) -> Stored:
