@@ -591,7 +591,7 @@ def test_a_job_whose_taking_was_answered_to_nobody_is_run_by_the_same_worker(scr
     result = tasks.say.enqueue("run")
     finished(result)
     assert lost
-    assert tasks.notes() == ["run"]
+    assert (tasks.notes(), result.attempts) == (["run"], 1)
     assert waiting() == 0
 
 

@@ -24,7 +24,10 @@ for at = 4, #KEYS do
     if cancelling and redis.call('SISMEMBER', KEYS[3], ARGV[at - 2]) == 1 then
       state = 'cancelled' -- it was still in the outbox then
     end
-    workers = workers and workers .. ',' .. ARGV[1] or ARGV[1]
+    -- Where this worker runs it already, the answer was lost that said so: this is the same try.
+    if state ~= 'running' or (',' .. workers):sub(-#ARGV[1] - 1) ~= ',' .. ARGV[1] then
+      workers = workers and workers .. ',' .. ARGV[1] or ARGV[1]
+    end
     if state ~= 'cancelled' then
       redis.call('HSET', KEYS[at], 's', 'running', 'w', workers, 'l', now)
       redis.call('HSETNX', KEYS[at], 'b', now)
