@@ -845,6 +845,20 @@ def test_two_workers_share_the_work_and_each_job_runs_once():
     assert sorted(map(int, tasks.notes())) == list(range(500))
 
 
+def test_a_worker_of_two_queues_fetches_no_more_than_it_runs(monkeypatch):
+    """What waits behind long jobs of the other queue could be run by another worker."""
+    monkeypatch.setattr("intellicolab.jobs.slots.QUICK", 0.0)
+    for queue in ("default", "bulk"):
+        default_task_backend.enqueue_many([Call(tasks.nap.using(queue_name=queue), (0.5,)) for _ in range(2)])
+    started, most = JobWorker(concurrency=2), []
+    started.start()
+    try:
+        wait_until(lambda: most.append(started.running) or waiting() == 0)
+    finally:
+        started.stop()
+    assert max(most) == 2
+
+
 def test_an_idle_worker_starts_a_job_at_once(worker):  # noqa: F811
     waits = []
     for _ in range(20):

@@ -103,8 +103,11 @@ class Post:
             for job in await self._desk.recover(set(self._runs)):
                 self._begin(job)
             self._recover_at = time.monotonic() + self._desk.lease
-        most = min(await self._slots.free(), AT_ONCE)
-        found = await self._desk.take(most)
+        most = await self._slots.claim(AT_ONCE)
+        try:
+            found = await self._desk.take(most)
+        finally:
+            self._slots.release(most)
         for job in found.jobs:
             self._begin(job)
         if len(found.jobs) < most:

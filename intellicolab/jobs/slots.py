@@ -18,18 +18,20 @@ class Slots:
         self._room = asyncio.Event()
         self._room.set()
 
-    async def free(self) -> int:
-        """How many may be fetched; waits until it is one at least."""
+    async def claim(self, most: int) -> int:
+        """Places for jobs to be fetched, of which another queue must not think that they are free. Waits for one."""
         while (room := self._limit() - self._in_hand) <= 0:
             self._room.clear()
             await self._room.wait()
-        return room
+        claimed = min(room, most)
+        self._in_hand += claimed
+        return claimed
 
     def take(self) -> None:
         self._in_hand += 1
 
-    def release(self) -> None:
-        self._in_hand -= 1
+    def release(self, count: int = 1) -> None:
+        self._in_hand -= count
         self._room.set()
 
     def note(self, seconds: float) -> None:
