@@ -211,6 +211,7 @@ def test_a_time_without_a_zone_is_refused():
         ({"backoff": 0}, "backoff"),
         ({"time_limit": 0}, "time_limit"),
         ({"keep": -1}, "keep"),
+        ({"keep": float("inf")}, "keep"),
         ({"unique_until": "noon"}, "unique_until"),
     ],
 )

@@ -19,6 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DAY = 24 * 60 * 60
+LONGEST_KEPT = 10 * 366 * DAY  # seconds; Redis refuses an end that it cannot count up to, when the job has run
 LONGEST_DELAY = 60 * 60.0  # seconds between two tries
 MOST_DOUBLINGS = 30
 
@@ -79,7 +80,7 @@ def refuse_bad_options(task: Job) -> None:
     require(task.backoff > 0, "backoff must be a number of seconds above 0.")
     require(task.time_limit is None or task.time_limit > 0, "time_limit must be a number of seconds above 0, or None.")
     require(task.unique_until in ("start", "end"), 'unique_until must be "start" or "end".')
-    require(task.keep >= 0, "keep must be a number of seconds from 0 on.")
+    require(0 <= task.keep <= LONGEST_KEPT, "keep must be a number of seconds from 0 on, up to ten years.")
 
 
 def require(holds: bool, message: str) -> None:
