@@ -117,7 +117,7 @@ class Broken:
         raise OverflowError("no such year")
 
 
-def test_a_plan_that_cannot_be_enqueued_keeps_no_other_one_from_its_run(at):
+def test_a_plan_that_cannot_be_enqueued_keeps_no_other_one_from_its_run(at, caplog):
     """Neither for what its schedule raises nor for what its arguments do; a new one after it begins, too."""
     plan("a broken schedule", tasks.say, Broken())
     plan("broken arguments", tasks.say, MINUTELY, args=[object()])
@@ -125,11 +125,29 @@ def test_a_plan_that_cannot_be_enqueued_keeps_no_other_one_from_its_run(at):
     at(NOON)
     plan("later", tasks.say, MINUTELY, args=["y"])
     PlannedJob.objects.all().update(last=NOON)
-    with pytest.raises(OverflowError) as raised:
-        at(NOON + timedelta(minutes=1))
-    assert raised.value.__notes__ == ["This was the plan 'a broken schedule'."]
+    caplog.clear()
+    assert at(NOON + timedelta(minutes=1)) == 1
+    assert [record.args for record in caplog.records if record.levelname == "ERROR"] == [
+        ("a broken schedule",),
+        ("broken arguments",),
+    ]
     assert '"x"' in OutboxRow.objects.get(stream="jobs.default").data
     assert set(PlannedJob.objects.values_list("name", flat=True)) == {plan.name for plan in plans.plans()}
+
+
+def test_a_broken_plan_is_told_once_until_it_works_again(monkeypatch, caplog):
+    made = plan("broken", tasks.say, Broken())
+    PlannedJob.objects.create(name=made.name, last=NOON)
+    service = Scheduler()
+    with Lock("scheduler", lease=15, wait=2) as grant:
+        service.round(grant)
+        service.round(grant)
+        assert caplog.text.count("The plan 'broken' cannot be enqueued") == 1
+        with monkeypatch.context() as patch:
+            patch.setattr(Broken, "after", lambda schedule, moment: moment + timedelta(days=365 * 1000))
+            service.round(grant)
+        service.round(grant)
+    assert caplog.text.count("The plan 'broken' cannot be enqueued") == 2
 
 
 def test_two_plans_do_not_share_a_name():

@@ -34,26 +34,32 @@ class Scheduler(SoleService):
 
     def __init__(self) -> None:
         super().__init__(lock)
+        self._broken: set[str] = set()  # plans, whose fault is in the log
 
     def round(self, grant: Grant) -> None:
-        now, problem = timezone.now(), None
+        """A fault of one plan is told once, and delays no other one. Raises DatabaseError, StaleFence."""
+        now = timezone.now()
         known = PlannedJob.objects.in_bulk([plan.name for plan in plans()])
         for plan in plans():
             try:
                 self._look_at(plan, known.get(plan.name), now, grant)
             except StaleFence:
                 raise
-            except Exception as error:  # the plan's own code, too; raised when the others have had their turn
-                error.add_note(f"This was the plan {plan.name!r}.")
-                problem = problem or error
-        if problem is not None:
-            raise problem
+            except Exception:  # of the schedule's own code, of arguments; an outage ends the next round as it begins
+                self._note_broken(plan)
+            else:
+                self._broken.discard(plan.name)
 
     def _look_at(self, plan: Plan, planned: PlannedJob | None, now: datetime, grant: Grant) -> None:
         if planned is None:
             PlannedJob.objects.get_or_create(name=plan.name, defaults={"last": now})
         elif moments := due(plan.schedule, planned.last, now, plan.missed):
             self._enqueue(plan, planned, moments, grant)
+
+    def _note_broken(self, plan: Plan) -> None:
+        if plan.name not in self._broken:
+            logger.exception("The plan %r cannot be enqueued, which is tried again each second", plan.name)
+        self._broken.add(plan.name)
 
     def _enqueue(self, plan: Plan, planned: PlannedJob, moments: list[datetime], grant: Grant) -> None:
         with transaction.atomic():
