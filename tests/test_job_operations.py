@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 from django_tasks import TaskResultStatus
+from django_tasks.exceptions import InvalidTaskError
 
+from intellicolab.events.models import OutboxRow
 from intellicolab.events.relay import Relay
 from intellicolab.jobs import figures, operations, slots
 from intellicolab.jobs.backend import Call
@@ -260,10 +262,15 @@ def test_an_empty_batch_runs_its_last_job(carry):
 
 
 def test_a_unique_job_is_no_part_of_a_batch():
-    from django_tasks.exceptions import InvalidTaskError
-
     with pytest.raises(InvalidTaskError, match="can't be part"), Batch() as batch:
         batch.add(tasks.say_once, "x")
+
+
+def test_a_last_job_with_a_time_of_its_own_is_refused():
+    """It would begin when the others have ended, whatever its time says."""
+    with pytest.raises(InvalidTaskError, match="can't have a time"), Batch(then=Call(in_an_hour(tasks.say))) as batch:
+        batch.add(tasks.say, "x")
+    assert not OutboxRow.objects.exists()
 
 
 def test_a_last_job_that_is_cancelled_does_not_run(carry):

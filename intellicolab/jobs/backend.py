@@ -110,9 +110,11 @@ class RedisBackend(BaseTaskBackend):
     def enqueue_batch(self, calls: Sequence[Call], then: Call) -> tuple[JobResult, list[JobResult]]:
         """Jobs, and one that begins when all of them have ended: all of them rows of the outbox, in one transaction.
 
-        Raises as `enqueue`, and InvalidTaskError for a unique job, which may end in another's place; then nothing is
-        stored.
+        Raises as `enqueue`, and InvalidTaskError for a unique job, which may end in another's place, and for a last one
+        that has a time of its own; then nothing is stored.
         """
+        if then.task.run_after is not None:
+            raise InvalidTaskError("The last job of a batch begins when the others end, so it can't have a time.")
         [last] = self._made_of([then], left=len(calls) or -1)
         place = Place(last[0].id, then.task.queue_name, then.task.priority)
         made = [last, *self._made_of(calls, place)]
