@@ -327,6 +327,7 @@ def test_what_is_wrong_is_told_with_the_place_to_look():
     [full] = told(group_state(lag=999), 999)
     assert "is full (999 entries)" in full
     assert all("Look under Events" in sentence for sentence in (stalled, idle, high, full))
+    assert told(group_state(), living=(OTHER,)) == []  # nobody runs it, and nothing waits
     [nobody] = told(group_state(lag=1), living=())
     assert nobody.startswith("No worker lives")
 
