@@ -274,6 +274,23 @@ def test_poison_ends_in_a_dead_letter_after_its_tries(things, consume):
 
 
 @pytest.mark.parametrize("outside", [False, True])
+def test_a_condition_that_fails_is_tried_again_and_given_up_like_a_handler(things, consume, outside):
+    declare(Group(GROUP, outside=outside, tries=3))
+
+    @on(Happened, group=GROUP, where=lambda event: 1 / event.number)
+    def write(event):
+        Thing.objects.create(value=event.number)
+
+    append(Happened(number=0), Happened(number=1))
+    consume(next(groups.groups()))
+    wait_until(lambda: values() == [1])
+    wait_until(DeadLetter.objects.exists)
+    dead = DeadLetter.objects.get()
+    assert (dead.position, dead.tries, dead.reason) == (1, 3, "ZeroDivisionError: division by zero")
+    wait_until(lambda: pending() == 0)
+
+
+@pytest.mark.parametrize("outside", [False, True])
 def test_a_handler_may_give_up_at_the_first_try(things, outside):
     group = declare(Group(GROUP, outside=outside))
 

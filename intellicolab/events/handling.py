@@ -90,7 +90,12 @@ class _Batch:
         except (UnknownEvent, UnreadableEvent) as error:
             self.give_up(entry, str(error))
             return None
-        if self.group.handlers_of(event):
+        try:
+            wanted = self.group.handlers_of(event)
+        except Exception as error:  # a condition's own: like a handler's
+            self.fail(entry, error)
+            return None
+        if wanted:
             return event
         self._pass_over(entry)
         return None
