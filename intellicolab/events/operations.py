@@ -11,9 +11,9 @@ from intellicolab.redis import codec, keys
 from intellicolab.redis.client import Role, client
 
 from .groups import groups, named
-from .models import DeadLetter, HandledEvent, OutboxRow
+from .models import DeadLetter, HandledEvent
+from .outbox import NewRow, insert
 from .standing import PAUSE, Pause
-from .waking import waker
 
 BATCH = 500  # letters in one transaction
 
@@ -37,9 +37,8 @@ def replay(pks: Sequence[int]) -> list[int]:
         with transaction.atomic():
             letters = [letter for letter in _locked(batch) if is_replayable(letter)]
             HandledEvent.objects.filter(pk__in=[mark.pk for mark in _attempts(letters)]).delete()
-            OutboxRow.objects.bulk_create([_row(letter) for letter in letters])
+            insert(map(_row, letters))
             DeadLetter.objects.filter(pk__in=[letter.pk for letter in letters]).delete()
-            transaction.on_commit(waker.wake)
         gone += [letter.pk for letter in letters]
     return gone
 
@@ -106,10 +105,8 @@ def _attempts(letters: Iterable[DeadLetter]) -> list[HandledEvent]:
     return [mark for mark in begun if (mark.group, mark.event_id) in wanted]
 
 
-def _row(letter: DeadLetter) -> OutboxRow:
-    return OutboxRow(
-        stream=letter.stream, name=letter.name, version=letter.version, data=letter.data, group=letter.group
-    )
+def _row(letter: DeadLetter) -> NewRow:
+    return NewRow(letter.stream, letter.name, letter.version, letter.data, timezone.now(), letter.group)
 
 
 def _event_id(letter: DeadLetter) -> str | None:
