@@ -24,9 +24,10 @@ _cancel = scripts.load(Path(__file__).parent, "cancel")
 
 @dataclass(frozen=True, slots=True)
 class Carrying:
-    """That the jobs come from rows of the outbox, which follow a position."""
+    """That the jobs come from rows of the outbox, which follow the position `after`; the last of the rows is `upto`."""
 
     after: int
+    upto: int
     fence: int
 
 
@@ -75,9 +76,9 @@ class _Call:
         return [*shared, *routes, *self.records]
 
     def arguments(self, carrying: Carrying | None) -> list[scripts.Argument]:
-        fence, after = (carrying.fence, carrying.after) if carrying else (0, 0)
+        fence, after, upto = (carrying.fence, carrying.after, carrying.upto) if carrying else (0, 0, 0)
         priorities = [priority for _queue, priority in self.routes]
-        return [len(self.routes), fence, after, MOST, *priorities, *self.args]
+        return [len(self.routes), fence, after, upto, MOST, *priorities, *self.args]
 
 
 def _route(backend: str, queue: str, priority: int) -> list[str]:

@@ -8,8 +8,9 @@
 -- ARGV[1] how many routes
 -- ARGV[2] the fencing number of who carries rows of the outbox, 0 for everybody else
 -- ARGV[3] the position after which those rows follow
--- ARGV[4] how many jobs a stream may hold
--- ARGV[5...] the priority of each route
+-- ARGV[4] the position of the last of those rows, of which none need be a job: who cannot be read is passed over
+-- ARGV[5] how many jobs a stream may hold
+-- ARGV[6...] the priority of each route
 -- ARGV[...] seven a job: route (from 0), id, payload, when (ms; 0 at once, -1 not before all of its batch have ended),
 --   unique digest or '' (it begins with an s where the job is unique until it starts), jobs of its batch, position or 0
 -- Returns {what, last position, ids}: what is 'ok', 'stale', 'lost' or 'full', and nothing was stored but with 'ok'.
@@ -27,7 +28,7 @@ if fence > 0 then
   end
 end
 for route = 0, routes - 1 do
-  if redis.call('XLEN', KEYS[4 + 4 * route]) >= tonumber(ARGV[4]) then
+  if redis.call('XLEN', KEYS[4 + 4 * route]) >= tonumber(ARGV[5]) then
     return {'full', last}
   end
 end
@@ -66,17 +67,17 @@ local function wait(route, id, due)
     return
   end
   local first = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
-  redis.call('ZADD', scheduled, due, id .. ':' .. ARGV[5 + route])
+  redis.call('ZADD', scheduled, due, id .. ':' .. ARGV[6 + route])
   if not first or due < tonumber(first) then
     rings[KEYS[7 + 4 * route]] = true -- who sleeps until the first of them must sleep for a shorter time
   end
 end
 
 for route = 0, routes - 1 do
-  redis.call('SADD', KEYS[6 + 4 * route], ARGV[5 + route])
+  redis.call('SADD', KEYS[6 + 4 * route], ARGV[6 + route])
 end
 local job = 0
-for at = 5 + routes, #ARGV, 7 do
+for at = 6 + routes, #ARGV, 7 do
   job = job + 1
   local route, id, due, position = tonumber(ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 6])
   ids[job] = id
@@ -94,7 +95,7 @@ for at = 5 + routes, #ARGV, 7 do
   end
 end
 if fence > 0 then
-  redis.call('SET', KEYS[2], last)
+  redis.call('SET', KEYS[2], math.max(last, tonumber(ARGV[4])))
 end
 for bell in pairs(rings) do
   if redis.call('LLEN', bell) == 0 then
