@@ -290,6 +290,29 @@ def test_a_condition_that_fails_is_tried_again_and_given_up_like_a_handler(thing
     wait_until(lambda: pending() == 0)
 
 
+@pytest.mark.database
+@pytest.mark.parametrize("said", ["\0", "\ud800"])
+def test_what_a_failing_handler_says_of_itself_may_be_no_text_to_the_database(things, said):
+    group = declare(Group(GROUP, tries=1))
+
+    @on(Happened, group=GROUP)
+    def fail(event):
+        raise LookupError(f"before{said}after")
+
+    entry = entry_of(Happened(number=1), 1)
+    assert handling.handle(group, STREAM, [entry]).through == [entry]
+    assert DeadLetter.objects.get().reason.startswith("LookupError: before")
+
+
+@pytest.mark.database
+def test_an_id_that_no_column_holds_stops_nobody(things):
+    group, long = writer(), Happened(number=1, id="x" * 33)
+    entries = [entry_of(long, 1), entry_of(Happened(number=2), 2)]
+    assert handling.handle(group, STREAM, entries).through == entries
+    assert values() == [2]
+    assert "cannot be read" in DeadLetter.objects.get().reason
+
+
 @pytest.mark.parametrize("outside", [False, True])
 def test_a_handler_may_give_up_at_the_first_try(things, outside):
     group = declare(Group(GROUP, outside=outside))

@@ -1,7 +1,7 @@
 """What an administrator does to events: dead letters are replayed or discarded, groups paused and resumed."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from django.db import transaction
@@ -13,6 +13,7 @@ from intellicolab.redis.client import Role, client
 from .groups import groups, named
 from .models import DeadLetter, HandledEvent
 from .outbox import NewRow, insert
+from .schema import EventId
 from .standing import PAUSE, Pause
 
 BATCH = 500  # letters in one transaction
@@ -21,7 +22,7 @@ BATCH = 500  # letters in one transaction
 class _Identified(msgspec.Struct):
     """Any event's data, as far as it must be known here."""
 
-    id: Annotated[str, msgspec.Meta(max_length=32)]
+    id: EventId
 
 
 def replay(pks: Sequence[int]) -> list[int]:
