@@ -368,9 +368,25 @@ def test_rows_are_kept_for_an_hour_and_longer_where_redis_has_them_not(relay, mo
         happen(5)
         with pytest.raises(ZeroDivisionError):
             relay()
-    OutboxRow.objects.filter(position=5).update(numbered_at=timezone.now() - timedelta(hours=2))
+        assert list(OutboxRow.objects.order_by("position").values_list("position", flat=True)) == [4, 5]
+        OutboxRow.objects.update(numbered_at=timezone.now() - timedelta(hours=2))
+        with pytest.raises(ZeroDivisionError):
+            relay()
+    assert list(OutboxRow.objects.values_list("position", flat=True)) == [5]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_old_goes_also_while_a_stream_is_full(relay, monkeypatch):
+    monkeypatch.setattr(module, "PRUNE_SECONDS", 0)
+    monkeypatch.setattr(streams, "append", partial(streams.append, most=2))
+    happen(1, 2)
+    emit(Elsewhere(number=1))
     relay()
-    assert list(OutboxRow.objects.order_by("position").values_list("position", flat=True)) == [4, 5]
+    OutboxRow.objects.update(numbered_at=timezone.now() - timedelta(hours=2))
+    happen(3)
+    with pytest.raises(streams.StreamFull):
+        relay()
+    assert list(OutboxRow.objects.values_list("stream", "position")) == [(STREAM, 3)]
 
 
 # --- At work -------------------------------------------------------------------------------------------------------

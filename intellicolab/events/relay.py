@@ -89,9 +89,9 @@ class Relay(SoleService):
             except Exception as error:  # told when the other streams have had their turn
                 problem = error
         self._sweep()
+        self._prune()
         if problem is not None:
             raise problem
-        self._prune()
 
     # --- Numbering -------------------------------------------------------------------------------------------------
 
