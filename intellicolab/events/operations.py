@@ -1,20 +1,17 @@
 """What an administrator does to events: dead letters are replayed or discarded, groups paused and resumed."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 from django.db import transaction
 from django.utils import timezone
 
-from intellicolab.redis import codec, keys
-from intellicolab.redis.client import Role, client
+from intellicolab.redis import codec
 
 from .groups import groups, named
-from .models import DeadLetter, HandledEvent
+from .models import DeadLetter, HandledEvent, Pause
 from .outbox import NewRow, insert
 from .schema import EventId
-from .standing import PAUSE, Pause
 
 BATCH = 500  # letters in one transaction
 
@@ -78,16 +75,15 @@ def uncertain(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
 def pause(group: str, by: str) -> bool:
     """Have a group take nothing more until it is resumed; False when it is paused already.
 
-    `by` is shown to other administrators. Raises LookupError for a group that is not declared, RedisError.
+    `by` is shown to other administrators. Raises LookupError for a group that is not declared.
     """
     named([group])
-    made: Any = PAUSE.encode(Pause(by, timezone.now()))
-    return bool(client(Role.STATE).hsetnx(keys.events_paused(), group, made))
+    return Pause.objects.get_or_create(group=group, defaults={"by": by})[1]
 
 
 def resume(group: str) -> bool:
-    """Let it go on, within a second; False when it was not paused. Raises RedisError."""
-    return bool(client(Role.STATE).hdel(keys.events_paused(), group))
+    """Let it go on, within a second; False when it was not paused."""
+    return bool(Pause.objects.filter(group=group).delete()[0])
 
 
 def _batches(pks: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -28,7 +28,7 @@ NO_WORKER = Problem(
 
 
 def found() -> list[Problem]:
-    """Those of now. Raises RedisError."""
+    """Those of now. Raises RedisError, DatabaseError."""
     return list(problems(standing(), workers()))
 
 
