@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from django.db import DatabaseError
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, close_old_connections
 from django_tasks.signals import task_finished
 from redis.exceptions import RedisError
 
@@ -17,6 +18,7 @@ from .backend import RedisBackend
 from .deaths import tell_of_deaths
 from .desk import Desk, Ending, Found, LeaseLost, Taken
 from .errors import JobCancelled
+from .operations import keep_pause
 from .running import Returned, Run
 from .slots import Slots
 
@@ -83,18 +85,23 @@ class Post:
         while True:
             try:
                 if not self._joined:
-                    await self._desk.join()
-                    self._joined = True
+                    await self._join()
                 await self._fetch()
                 self._failures = 0
             except LeaseLost as lost:
                 self._lose(lost)
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, DatabaseError) as error:
                 self._recover_at = 0.0  # it may have been given jobs in the answer that did not come
                 await self._pause(error)
             except Exception:  # ours; the worker must live, or the queue stands still until a restart
                 logger.exception("A worker could not fetch jobs")
                 await asyncio.sleep(LOOK)
+
+    async def _join(self) -> None:
+        """Who has no place may have lost it with all that Redis knew, the pause of this queue included."""
+        await sync_to_async(_keep_pause)(self._desk.backend, self._desk.queue)
+        await self._desk.join()
+        self._joined = True
 
     async def _fetch(self) -> None:
         if time.monotonic() >= self._recover_at:
@@ -209,6 +216,11 @@ class Post:
         for run in runs.values():
             run.interrupt(Returned)
             self._slots.release()
+
+
+def _keep_pause(backend: str, queue: str) -> None:
+    close_old_connections()
+    keep_pause(backend, queue)
 
 
 async def _tell(sender: type, ending: Ending) -> None:
