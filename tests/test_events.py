@@ -14,7 +14,7 @@ from django.utils import timezone
 from intellicolab.cache.models import Fence
 from intellicolab.events import groups, schema, signals, streams
 from intellicolab.events import relay as module
-from intellicolab.events.models import OutboxRow
+from intellicolab.events.models import DeadLetter, OutboxRow
 from intellicolab.events.outbox import emit, emit_all
 from intellicolab.events.relay import Relay
 from intellicolab.events.schema import Event, UnknownEvent, UnreadableEvent, event
@@ -319,6 +319,27 @@ def test_a_database_from_a_backup_gives_no_position_twice(relay):
 
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
+def test_an_emptied_server_gives_no_letter_the_position_of_another(relay):
+    """The rows that had it are gone from the outbox by then."""
+    DeadLetter.objects.create(group="any", stream=STREAM, position=5, name="x", version=1, data="{}", tries=1)
+    happen(1)
+    relay()
+    assert carried() == [(6, 1)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_of_a_stream_that_nobody_here_knows_wait_and_keep_nobody(relay, monkeypatch):
+    monkeypatch.setattr(module, "BATCH", 2)
+    for stream in ("jobs.gone", "jobs.gone", "newer-events"):
+        OutboxRow.objects.create(stream=stream, name="x", version=1, data="{}")
+    happen(1)
+    relay()
+    assert carried() == [(1, 1)]
+    assert OutboxRow.objects.filter(position=None).count() == 3
+
+
+@pytest.mark.database
+@pytest.mark.django_db(transaction=True)
 def test_a_relay_whose_lock_has_gone_numbers_nothing(relay):
     happen(1)
     Fence.objects.create(name=module.NAME, fence=2**60)
@@ -494,11 +515,11 @@ async def test_the_async_form_tells_the_same(heard, ears):
 
 def test_what_is_no_signal_is_told_and_passed_over(heard, ears, caplog):
     state = client(Role.STATE)
-    for payload in (b"", b"[1]", b'[9,"{}"]', b'[1,"{}"]'):
+    for payload in (b"", b"[1]", b'[9,"{}"]', b'[1,"{}"]', b'[1,"\xff"]', b"[" * 100_000):
         state.publish(keys.signal("test:noticed"), payload)
     signal(Noticed(number=3))
     wait_until(lambda: heard == [3])
-    assert caplog.text.count("was not understood") == 4
+    assert caplog.text.count("was not understood") == 6
 
 
 def test_a_signal_without_redis_is_lost_at_once_and_heard_again_after(heard, ears, redis_server):

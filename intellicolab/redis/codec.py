@@ -68,7 +68,7 @@ def decode(data: bytes, type: object = object) -> object:
         if type is object:
             return msgspec.json.decode(data)
         return msgspec.json.decode(data, type=type)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(str(error)) from error
 
 
