@@ -20,7 +20,7 @@ class PlannedJob(models.Model):
 
 class PausedQueue(models.Model):
     """That an administrator has paused a queue. Who takes jobs finds it in Redis; workers that join bring it there, so
-    it outlives a loss of Redis' data, which takes their places as well."""
+    that it outlives a loss of Redis' data, which takes their places as well."""
 
     backend = models.CharField(max_length=64)
     queue = models.CharField(max_length=64)

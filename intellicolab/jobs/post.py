@@ -90,7 +90,7 @@ class Post:
                 self._failures = 0
             except LeaseLost as lost:
                 self._lose(lost)
-            except (RedisError, OSError, DatabaseError) as error:
+            except (RedisError, OSError) as error:
                 self._recover_at = 0.0  # it may have been given jobs in the answer that did not come
                 await self._pause(error)
             except Exception:  # ours; the worker must live, or the queue stands still until a restart
@@ -98,9 +98,13 @@ class Post:
                 await asyncio.sleep(LOOK)
 
     async def _join(self) -> None:
-        """Who has no place may have lost it with all that Redis knew, the pause of this queue included."""
-        await sync_to_async(_keep_pause)(self._desk.backend, self._desk.queue)
+        """Who has no place may have lost it with all that Redis knew, the pause of this queue included. Only then is
+        that looked up: what Redis loses from here on, the place goes with. Jobs that need no database go on without."""
         await self._desk.join()
+        try:
+            await sync_to_async(_keep_pause)(self._desk.backend, self._desk.queue)
+        except DatabaseError as error:
+            logger.warning("Whether the queue %s is paused is taken from Redis alone: %s", self._desk.queue, error)
         self._joined = True
 
     async def _fetch(self) -> None:
