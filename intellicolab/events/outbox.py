@@ -5,19 +5,20 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from .models import OutboxRow
 from .schema import Event, encode
 from .waking import waker
 
 # By hand: `bulk_create` takes three times as long, and each message that is posted waits for it.
-_INSERT = (
-    f'INSERT INTO "{OutboxRow._meta.db_table}" ("stream", "name", "version", "data", "made_at", "group") '  # noqa: S608
-    "VALUES (%s, %s, %s, %s, %s, %s)"
-)
+_INTO = f'INSERT INTO "{OutboxRow._meta.db_table}" ("stream", "name", "version", "data", "made_at", "group") VALUES'
+_VALUES = "(%s, %s, %s, %s, %s, %s)"
+_AT_ONCE = 1000  # rows in one statement
 
 
 class NewRow(NamedTuple):
@@ -46,8 +47,16 @@ def insert(rows: Iterable[NewRow]) -> None:
     values = [(*row[:4], connection.ops.adapt_datetimefield_value(row.made_at), row.group) for row in rows]
     if values:
         with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-            cursor.executemany(_INSERT, values)
+            if connection.vendor == "postgresql":  # which would parse and plan a statement for each of them
+                for start in range(0, len(values), _AT_ONCE):
+                    _insert_together(cursor, values[start : start + _AT_ONCE])
+            else:
+                cursor.executemany(f"{_INTO} {_VALUES}", values)
         transaction.on_commit(waker.wake)
+
+
+def _insert_together(cursor: CursorWrapper, values: list[tuple[Any, ...]]) -> None:
+    cursor.execute(f"{_INTO} {', '.join([_VALUES] * len(values))}", [*chain.from_iterable(values)])
 
 
 def _row(event: Event) -> NewRow:
