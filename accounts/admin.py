@@ -70,8 +70,17 @@ class UserAdmin(DjangoUserAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """For the same reason, such a person must not set a superuser's password or email."""
-        allowed = super().has_change_permission(request, obj)
-        return allowed and not (obj is not None and obj.is_superuser and not request.user.is_superuser)
+        return super().has_change_permission(request, obj) and not _is_above(obj, request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Who must not lock a superuser out must not delete them either."""
+        return super().has_delete_permission(request, obj) and not _is_above(obj, request)
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        services.delete_people([obj], by=request.user)  # type: ignore[arg-type]
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        services.delete_people(queryset, by=request.user)  # type: ignore[arg-type]
 
     def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm, change: bool) -> None:
         if not change:
@@ -103,6 +112,10 @@ class UserAdmin(DjangoUserAdmin):
 
     def _tell(self, request: HttpRequest, count: int, what: str) -> None:
         self.message_user(request, f"{count} {'person was' if count == 1 else 'people were'} {what}.")
+
+
+def _is_above(user: User | None, request: HttpRequest) -> bool:
+    return user is not None and user.is_superuser and not request.user.is_superuser
 
 
 admin.site.unregister(EmailAddress)

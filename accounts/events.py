@@ -44,3 +44,12 @@ class UserReactivated(Event):
 
     user_id: int
     by_id: int | None = None
+
+
+@event("user:deleted", stream=STREAM)
+class UserDeleted(Event):
+    """Their account is gone, and with it what they were called: that is in `display_name`. A command says nobody."""
+
+    user_id: int
+    display_name: str
+    by_id: int | None = None

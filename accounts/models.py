@@ -74,7 +74,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     # and changes these fields of the row.
     replaces_password = False
     changed_fields: tuple[str, ...] = ()
-    # Set by who saves somebody else: it goes into the fact about this save, and no other.
+    # Set by who saves or deletes somebody else: it goes into the fact about that, and no other.
     saved_by_id: int | None = None
 
     class Meta:

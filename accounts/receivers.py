@@ -87,6 +87,11 @@ def tell_of_saved_person(instance: User, created: bool, raw: bool, **kwargs: Any
         services.tell_changed(instance, instance.changed_fields)
 
 
+@receiver(post_delete, sender=User)
+def tell_of_deleted_person(instance: User, **kwargs: Any) -> None:
+    services.tell_deleted(instance)
+
+
 @receiver(email_confirmed)
 def tell_of_confirmed_address(email_address: EmailAddress, **kwargs: Any) -> None:
     """Both who send this signal, the page and the admin's action, do it within the transaction of the change."""

@@ -12,7 +12,7 @@ from django.utils import timezone
 from intellicolab.events.outbox import emit
 
 from . import avatars, devices, own_settings, profiles, queries, tiers
-from .events import UserConfirmed, UserCreated, UserDeactivated, UserReactivated, UserUpdated
+from .events import UserConfirmed, UserCreated, UserDeactivated, UserDeleted, UserReactivated, UserUpdated
 from .models import Installation, Invitation, User, Welcome
 from .sessions import SessionUnavailable
 from .signals import installed, joined, profile_changed
@@ -180,6 +180,14 @@ def admit(user: User, by: User) -> None:
             joined.send(sender=User, user=user)
 
 
+@transaction.atomic
+def delete_people(people: Iterable[User], by: User) -> None:
+    """Delete accounts for good. Raises ProtectedError for who has written something."""
+    for user in people:
+        user.saved_by_id = by.pk
+        user.delete()
+
+
 def claim_welcome(user_id: int, event_id: str) -> bool:
     """Whether a person's one welcome email is to be sent for this fact: the first that asks, at each of its tries."""
     row, _made = Welcome.objects.get_or_create(user_id=user_id, defaults={"event_id": event_id})
@@ -213,11 +221,17 @@ def tell_changed(user: User, fields: Collection[str]) -> None:
         emit(kind(user_id=user.pk, by_id=by_id))
 
 
+def tell_deleted(user: User) -> None:
+    by_id = _taken_by(user)
+    if not user.is_placeholder:
+        emit(UserDeleted(user_id=user.pk, display_name=user.display_name, by_id=by_id))
+
+
 def tell_confirmed(user_id: int) -> None:
     emit(UserConfirmed(user_id=user_id))
 
 
 def _taken_by(user: User) -> int | None:
-    """Who changes this person; the next save of the same object is not theirs."""
+    """Who changes this person; the next change by the same object is not theirs."""
     by_id, user.saved_by_id = user.saved_by_id, None
     return by_id

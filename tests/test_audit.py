@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.events import UserConfirmed, UserCreated, UserDeactivated, UserReactivated, UserUpdated
+from accounts.events import UserConfirmed, UserCreated, UserDeactivated, UserDeleted, UserReactivated, UserUpdated
 from accounts.models import User
 from intellicolab.audit import services
 from intellicolab.audit.models import AuditEntry
@@ -74,6 +74,13 @@ SENTENCES = [
     (UserDeactivated, {"user_id": "bob", "by_id": "alice"}, "Alice deactivated the account of Bob.", "alice"),
     (UserDeactivated, {"user_id": "bob"}, "The account of Bob was deactivated.", None),
     (UserReactivated, {"user_id": "gone"}, f"The account of somebody who is gone {GONE} was reactivated.", None),
+    (UserDeleted, {"user_id": "gone", "display_name": "Eve"}, "The account of Eve was deleted.", None),
+    (
+        UserDeleted,
+        {"user_id": "gone", "display_name": "Eve", "by_id": "alice"},
+        "Alice deleted the account of Eve.",
+        "alice",
+    ),
     (RoomCreated, {"room_id": "plans", "kind": "open", "by_id": "alice"}, "Alice made the room Plans.", "alice"),
     (RoomCreated, {"room_id": "cellar", "kind": "private"}, "The private room Cellar was made.", None),
     (RoomCreated, {"room_id": "theirs", "kind": "direct", "by_id": "bob"}, "Bob opened a direct room.", "bob"),

@@ -14,7 +14,7 @@ from django.utils import timezone
 from intellicolab.cache.models import Fence
 from intellicolab.events import groups, schema, signals, streams
 from intellicolab.events import relay as module
-from intellicolab.events.models import OutboxRow
+from intellicolab.events.models import DeadLetter, OutboxRow
 from intellicolab.events.outbox import emit, emit_all
 from intellicolab.events.relay import Relay
 from intellicolab.events.schema import Event, UnknownEvent, UnreadableEvent, event
@@ -319,6 +319,27 @@ def test_a_database_from_a_backup_gives_no_position_twice(relay):
 
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
+def test_an_emptied_server_gives_no_letter_the_position_of_another(relay):
+    """The rows that had it are gone from the outbox by then."""
+    DeadLetter.objects.create(group="any", stream=STREAM, position=5, name="x", version=1, data="{}", tries=1)
+    happen(1)
+    relay()
+    assert carried() == [(6, 1)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_of_a_stream_that_nobody_here_knows_wait_and_keep_nobody(relay, monkeypatch):
+    monkeypatch.setattr(module, "BATCH", 2)
+    for stream in ("jobs.gone", "jobs.gone", "newer-events"):
+        OutboxRow.objects.create(stream=stream, name="x", version=1, data="{}")
+    happen(1)
+    relay()
+    assert carried() == [(1, 1)]
+    assert OutboxRow.objects.filter(position=None).count() == 3
+
+
+@pytest.mark.database
+@pytest.mark.django_db(transaction=True)
 def test_a_relay_whose_lock_has_gone_numbers_nothing(relay):
     happen(1)
     Fence.objects.create(name=module.NAME, fence=2**60)
@@ -368,9 +389,25 @@ def test_rows_are_kept_for_an_hour_and_longer_where_redis_has_them_not(relay, mo
         happen(5)
         with pytest.raises(ZeroDivisionError):
             relay()
-    OutboxRow.objects.filter(position=5).update(numbered_at=timezone.now() - timedelta(hours=2))
+        assert list(OutboxRow.objects.order_by("position").values_list("position", flat=True)) == [4, 5]
+        OutboxRow.objects.update(numbered_at=timezone.now() - timedelta(hours=2))
+        with pytest.raises(ZeroDivisionError):
+            relay()
+    assert list(OutboxRow.objects.values_list("position", flat=True)) == [5]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_old_goes_also_while_a_stream_is_full(relay, monkeypatch):
+    monkeypatch.setattr(module, "PRUNE_SECONDS", 0)
+    monkeypatch.setattr(streams, "append", partial(streams.append, most=2))
+    happen(1, 2)
+    emit(Elsewhere(number=1))
     relay()
-    assert list(OutboxRow.objects.order_by("position").values_list("position", flat=True)) == [4, 5]
+    OutboxRow.objects.update(numbered_at=timezone.now() - timedelta(hours=2))
+    happen(3)
+    with pytest.raises(streams.StreamFull):
+        relay()
+    assert list(OutboxRow.objects.values_list("stream", "position")) == [(STREAM, 3)]
 
 
 # --- At work -------------------------------------------------------------------------------------------------------
@@ -478,11 +515,11 @@ async def test_the_async_form_tells_the_same(heard, ears):
 
 def test_what_is_no_signal_is_told_and_passed_over(heard, ears, caplog):
     state = client(Role.STATE)
-    for payload in (b"", b"[1]", b'[9,"{}"]', b'[1,"{}"]'):
+    for payload in (b"", b"[1]", b'[9,"{}"]', b'[1,"{}"]', b'[1,"\xff"]', b"[" * 100_000):
         state.publish(keys.signal("test:noticed"), payload)
     signal(Noticed(number=3))
     wait_until(lambda: heard == [3])
-    assert caplog.text.count("was not understood") == 4
+    assert caplog.text.count("was not understood") == 6
 
 
 def test_a_signal_without_redis_is_lost_at_once_and_heard_again_after(heard, ears, redis_server):

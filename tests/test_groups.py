@@ -1,5 +1,6 @@
 """Facts handled by consumer groups: once each, whoever is killed; tried again, and given up in the end."""
 
+import logging
 import threading
 import time
 
@@ -274,6 +275,47 @@ def test_poison_ends_in_a_dead_letter_after_its_tries(things, consume):
 
 
 @pytest.mark.parametrize("outside", [False, True])
+def test_a_condition_that_fails_is_tried_again_and_given_up_like_a_handler(things, consume, outside):
+    declare(Group(GROUP, outside=outside, tries=3))
+
+    @on(Happened, group=GROUP, where=lambda event: 1 / event.number)
+    def write(event):
+        Thing.objects.create(value=event.number)
+
+    append(Happened(number=0), Happened(number=1))
+    consume(next(groups.groups()))
+    wait_until(lambda: values() == [1])
+    wait_until(DeadLetter.objects.exists)
+    dead = DeadLetter.objects.get()
+    assert (dead.position, dead.tries, dead.reason) == (1, 3, "ZeroDivisionError: division by zero")
+    wait_until(lambda: pending() == 0)
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("said", ["\0", "\ud800"], ids=["NUL", "half a pair"])
+def test_what_a_failing_handler_says_of_itself_may_be_no_text_to_the_database(things, said, caplog):
+    caplog.set_level(logging.CRITICAL, "intellicolab.events")  # pytest's reports take no half pairs
+    group = declare(Group(GROUP, tries=1))
+
+    @on(Happened, group=GROUP)
+    def fail(event):
+        raise LookupError(f"before{said}after")
+
+    entry = entry_of(Happened(number=1), 1)
+    assert handling.handle(group, STREAM, [entry]).through == [entry]
+    assert DeadLetter.objects.get().reason.startswith("LookupError: before")
+
+
+@pytest.mark.database
+def test_an_id_that_no_column_holds_stops_nobody(things):
+    group, long = writer(), Happened(number=1, id="x" * 33)
+    entries = [entry_of(long, 1), entry_of(Happened(number=2), 2)]
+    assert handling.handle(group, STREAM, entries).through == entries
+    assert values() == [2]
+    assert "cannot be read" in DeadLetter.objects.get().reason
+
+
+@pytest.mark.parametrize("outside", [False, True])
 def test_a_handler_may_give_up_at_the_first_try(things, outside):
     group = declare(Group(GROUP, outside=outside))
 
@@ -482,8 +524,13 @@ def test_a_paused_group_stands_still_until_it_may_go_on(things, consume):
     wait_until(lambda: values() == [1])
     time.sleep(0.1)
     assert values() == [1]
+    client(Role.STATE).flushall()
+    append(Happened(number=1))
+    wait_until(lambda: values() == [1, 1])  # of the other group, once more
+    time.sleep(0.1)
+    assert values() == [1, 1]
     assert operations.resume(GROUP)
-    wait_until(lambda: values() == [1, 1])
+    wait_until(lambda: values() == [1, 1, 1])
 
 
 def test_the_worker_runs_the_groups_that_are_named(things):

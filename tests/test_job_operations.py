@@ -1,5 +1,6 @@
 """What administrators see of jobs, and do to them."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -101,6 +102,19 @@ def test_no_job_of_a_paused_queue_begins(worker):  # noqa: F811
     held.refresh()
     assert held.status == TaskResultStatus.READY
     assert figures.queue_figures(default()).paused
+    assert operations.resume("default", "default")
+    finished(held)
+
+
+def test_a_queue_stays_paused_when_redis_loses_its_data(worker):  # noqa: F811
+    assert operations.pause("default", "default")
+    client(Role.STATE).flushall()
+    held, other = tasks.noop.enqueue(), tasks.noop.using(queue_name="bulk").enqueue()
+    finished(other)
+    wait_until(lambda: figures.queue_figures(default()).paused)
+    time.sleep(0.2)
+    held.refresh()
+    assert held.status == TaskResultStatus.READY
     assert operations.resume("default", "default")
     finished(held)
 

@@ -805,6 +805,22 @@ def test_a_unique_job_of_the_outbox_gives_way_to_one_that_waits():
     assert tasks.notes() == ["a"]
 
 
+def test_rows_that_cannot_be_read_keep_nobody_whether_or_not_a_job_follows_them(relay):
+    def poison(count):
+        rows = [OutboxRow(stream="jobs.default", name=f"{n:032}", version=1, data="{") for n in range(count)]
+        OutboxRow.objects.bulk_create(rows)
+
+    poison(store.AT_ONCE + 1)  # a batch has nothing else in it
+    wait_until(lambda: DeadLetter.objects.filter(group="jobs").count() == store.AT_ONCE + 1)
+    poison(1)
+    in_transaction(tasks.say, "one")
+    poison(1)
+    wait_until(lambda: DeadLetter.objects.filter(group="jobs").count() == store.AT_ONCE + 3)
+    in_transaction(tasks.say, "two")
+    wait_until(lambda: waiting() == 2)
+    assert store.Store("default").carried() == store.AT_ONCE + 5
+
+
 def in_transaction(task, *args):
     with transaction.atomic():
         return task.enqueue(*args)

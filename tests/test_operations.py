@@ -12,7 +12,7 @@ from django.utils import timezone
 from intellicolab.events import handling, operations, problems, standing, streams, watch
 from intellicolab.events.backlog import kept, pace, uncarried, unnumbered
 from intellicolab.events.groups import Group, declare, named
-from intellicolab.events.models import DeadLetter, HandledEvent, OutboxRow
+from intellicolab.events.models import DeadLetter, HandledEvent, OutboxRow, Pause
 from intellicolab.events.operations import discard, replay
 from intellicolab.events.schema import encode
 from intellicolab.redis import heartbeat, keys
@@ -183,16 +183,16 @@ def test_what_is_discarded_is_not_done_even_if_an_outage_brings_it_again(things)
 # --- Groups --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.topology
+@pytest.mark.database
 def test_who_paused_a_group_is_known_and_the_first_one_stays(things):
     writer()
     assert operations.pause(GROUP, "Alice")
     assert not operations.pause(GROUP, "Bob")
-    pause = standing.pauses()[GROUP]
+    pause = Pause.objects.get(group=GROUP)
     assert (pause.by, timezone.now() - pause.at < timedelta(minutes=1)) == ("Alice", True)
     assert operations.resume(GROUP)
     assert not operations.resume(GROUP)
-    assert standing.pauses() == {}
+    assert not Pause.objects.exists()
     with pytest.raises(LookupError, match=f"The groups: {GROUP}"):
         operations.pause("typo", "Alice")
 
@@ -231,6 +231,7 @@ def append_made(ago, *numbers):
     streams.append(STREAM, rows, last, 1)
 
 
+@pytest.mark.django_db
 @pytest.mark.topology
 def test_a_group_tells_what_waits_and_since_when():
     writer()
@@ -254,6 +255,7 @@ def test_a_group_tells_what_waits_and_since_when():
     assert (group.waiting, group.oldest, group.oldest_new) == (0, None, None)
 
 
+@pytest.mark.django_db
 def test_streams_and_groups_that_never_were_stand_at_nothing():
     writer()
     stream, group = state_of()
@@ -309,7 +311,7 @@ def stream_state(group, length):
         {"lag": 5, "oldest": 299, "oldest_new": 299},
         {"pending": 1, "retries": 1, "oldest": 1700},
         {"lag": 1, "pending": 1, "retries": 1, "oldest": 1700, "oldest_new": 1},
-        {"lag": 5, "oldest": 900, "oldest_new": 900, "pause": standing.Pause("Alice", timezone.now())},
+        {"lag": 5, "oldest": 900, "oldest_new": 900, "pause": Pause(group=GROUP, by="Alice")},
     ],
 )
 def test_no_problem_is_told_of_a_group_that_works_tries_again_or_is_paused(fields):
@@ -327,6 +329,7 @@ def test_what_is_wrong_is_told_with_the_place_to_look():
     [full] = told(group_state(lag=999), 999)
     assert "is full (999 entries)" in full
     assert all("Look under Events" in sentence for sentence in (stalled, idle, high, full))
+    assert told(group_state(), living=(OTHER,)) == []  # nobody runs it, and nothing waits
     [nobody] = told(group_state(lag=1), living=())
     assert nobody.startswith("No worker lives")
 

@@ -6,13 +6,14 @@ import threading
 
 import pytest
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
 from PIL import Image
 
 from accounts import services
-from accounts.events import UserConfirmed, UserCreated, UserDeactivated, UserReactivated, UserUpdated
+from accounts.events import UserConfirmed, UserCreated, UserDeactivated, UserDeleted, UserReactivated, UserUpdated
 from accounts.models import Invitation, User
 from accounts.signals import joined, profile_changed
 from intellicolab.events.models import OutboxRow
@@ -262,6 +263,36 @@ def test_two_who_deactivate_somebody_at_once_have_done_it_once(bob, root):
     for thread in threads:
         thread.join()
     assert [kind for kind, _fields in facts()] == [UserDeactivated]
+
+
+# --- Deleted -------------------------------------------------------------------------------------------------------
+
+
+def test_who_is_deleted_is_told_with_their_name_and_who_did_it(root, make_user):
+    bob, carol, dave = (make_user(name) for name in ("bob", "carol", "dave"))
+    facts()
+    root.post(f"/admin/accounts/user/{bob.pk}/delete/", {"post": "yes"})
+    root.post("/admin/accounts/user/", {"action": "delete_selected", "_selected_action": [carol.pk], "post": "yes"})
+    dave_pk = dave.pk
+    dave.delete()
+    assert facts() == [
+        (UserDeleted, {"user_id": bob.pk, "display_name": "Bob", "by_id": root.user.pk}),
+        (UserDeleted, {"user_id": carol.pk, "display_name": "Carol", "by_id": root.user.pk}),
+        (UserDeleted, {"user_id": dave_pk, "display_name": "Dave", "by_id": None}),
+    ]
+
+
+def test_who_may_not_change_a_superuser_may_not_delete_them(root, make_user, browser_of):
+    staff = make_user("staff", is_staff=True)
+    staff.user_permissions.set(Permission.objects.filter(codename__in=["change_user", "delete_user", "view_user"]))
+    bob, browser = make_user("bob"), browser_of(staff)
+    other = make_user("other", is_superuser=True)
+    facts()
+    chosen = {"action": "delete_selected", "_selected_action": [other.pk], "post": "yes"}
+    assert browser.post("/admin/accounts/user/", chosen).status_code == 403
+    assert browser.post(f"/admin/accounts/user/{other.pk}/delete/", {"post": "yes"}).status_code == 403
+    browser.post(f"/admin/accounts/user/{bob.pk}/delete/", {"post": "yes"})
+    assert [fields["user_id"] for _kind, fields in facts()] == [bob.pk]
 
 
 # --- Limits --------------------------------------------------------------------------------------------------------

@@ -17,18 +17,26 @@ def make(count: int) -> float:
     """Seconds until all have been handled."""
     from django.db import transaction
 
-    from bench.facts.shared import Handled, Happened
+    from bench.facts.shared import Happened
     from intellicolab.events.outbox import emit_all
 
-    before, began = Handled.objects.count(), time.monotonic()
-    for start in range(0, count, TOGETHER):
+    first, began = handled(), time.monotonic()
+    for start in range(first, first + count, TOGETHER):
         with transaction.atomic():
             emit_all(Happened(number=number) for number in range(start, start + TOGETHER))
-    while Handled.objects.count() < before + count:
+    while handled() < first + count:
         if time.monotonic() > began + LONGEST_SECONDS:
-            raise RuntimeError(f"Only {Handled.objects.count() - before} of {count} facts were handled in time.")
+            raise RuntimeError(f"Only {handled() - first} of {count} facts were handled in time.")
         time.sleep(0.01)
     return time.monotonic() - began
+
+
+def handled() -> int:
+    """They come in their order. To count them all, again and again, would be felt by what is measured."""
+    from bench.facts.shared import Handled
+
+    newest = Handled.objects.order_by("-pk").first()
+    return newest.number + 1 if newest else 0
 
 
 def do(job: dict, go: Callable[[], None]) -> dict:

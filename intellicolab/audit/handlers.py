@@ -4,7 +4,7 @@ A log of every message would bury what matters, so of messages it has those that
 Nobody but the author edits one.
 """
 
-from accounts.events import UserConfirmed, UserCreated, UserDeactivated, UserReactivated, UserUpdated
+from accounts.events import UserConfirmed, UserCreated, UserDeactivated, UserDeleted, UserReactivated, UserUpdated
 from intellicolab.events.groups import on
 from intellicolab.events.schema import Event
 from intellicolab.jobs.events import JobDead
@@ -21,6 +21,7 @@ GROUP = "audit"
 @on(UserUpdated, group=GROUP)
 @on(UserDeactivated, group=GROUP)
 @on(UserReactivated, group=GROUP)
+@on(UserDeleted, group=GROUP)
 @on(LimitExceeded, group=GROUP)
 @on(JobDead, group=GROUP)
 @on(RoomCreated, group=GROUP)

@@ -5,7 +5,7 @@ it stands in a column of its own, and `Told.actor_id` is what counts.
 from dataclasses import dataclass
 from functools import singledispatch
 
-from accounts.events import UserConfirmed, UserCreated, UserDeactivated, UserReactivated, UserUpdated
+from accounts.events import UserConfirmed, UserCreated, UserDeactivated, UserDeleted, UserReactivated, UserUpdated
 from intellicolab.events.schema import Event
 from intellicolab.jobs.events import JobDead
 from intellicolab.plain import plain
@@ -75,6 +75,15 @@ def _deactivated(event: UserDeactivated) -> Told:
 @tell.register
 def _reactivated(event: UserReactivated) -> Told:
     return _decided(event, "reactivated")
+
+
+@tell.register
+def _deleted(event: UserDeleted) -> Told:
+    name = event.display_name
+    sentence = f"the account of {name} was deleted."
+    if event.by_id is not None:
+        sentence = f"{person(event.by_id)} deleted the account of {name}."
+    return Told(_sentence(sentence), name, event.by_id, event.user_id)
 
 
 def _decided(event: UserDeactivated | UserReactivated, done: str) -> Told:

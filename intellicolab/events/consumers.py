@@ -19,6 +19,7 @@ from intellicolab.redis.pauses import pause_after
 
 from .groups import Group
 from .handling import Entry, Outcome, handle
+from .models import Pause
 
 logger = logging.getLogger("intellicolab.events")
 
@@ -82,7 +83,7 @@ class Consumer:
             self._finish(entries)
 
     def _is_paused(self) -> bool:
-        return bool(client(Role.STATE).hexists(keys.events_paused(), self.group.name))
+        return Pause.objects.filter(group=self.group.name).exists()
 
     # --- Taking ----------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from django.db import IntegrityError, transaction
 
+from intellicolab.redis.codec import storable
+
 from .groups import Group
 from .models import DeadLetter, HandledEvent
 from .schema import Event, UnknownEvent, UnreadableEvent, decode
@@ -90,7 +92,12 @@ class _Batch:
         except (UnknownEvent, UnreadableEvent) as error:
             self.give_up(entry, str(error))
             return None
-        if self.group.handlers_of(event):
+        try:
+            wanted = self.group.handlers_of(event)
+        except Exception as error:  # a condition's own: like a handler's
+            self.fail(entry, error)
+            return None
+        if wanted:
             return event
         self._pass_over(entry)
         return None
@@ -195,7 +202,7 @@ def _letter(group: Group, stream: str, entry: Entry, reason: str) -> DeadLetter:
         position=entry.position,
         name=entry.name,
         version=entry.version,
-        data=entry.data.decode(errors="replace").replace("\0", ""),
-        reason=reason[:10_000],
+        data=storable(entry.data.decode(errors="replace")),
+        reason=storable(reason[:10_000]),
         tries=entry.tries,
     )

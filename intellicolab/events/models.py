@@ -1,4 +1,5 @@
-"""What the database keeps of events: those on their way to Redis, those that groups have handled, and dead letters."""
+"""What the database keeps of events: those on their way to Redis, those that groups have handled, dead letters, and
+which groups stand still."""
 
 from django.db import models
 from django.utils import timezone
@@ -70,3 +71,14 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} for {self.group}"
+
+
+class Pause(models.Model):
+    """That an administrator has paused a group: a decision, which holds whatever becomes of Redis' data."""
+
+    group = models.CharField(max_length=64, primary_key=True)
+    by = models.CharField(max_length=255)
+    at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.group} paused by {self.by}"

@@ -1,19 +1,17 @@
 """What an administrator does to events: dead letters are replayed or discarded, groups paused and resumed."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any
 
 import msgspec
 from django.db import transaction
 from django.utils import timezone
 
-from intellicolab.redis import codec, keys
-from intellicolab.redis.client import Role, client
+from intellicolab.redis import codec
 
 from .groups import groups, named
-from .models import DeadLetter, HandledEvent, OutboxRow
-from .standing import PAUSE, Pause
-from .waking import waker
+from .models import DeadLetter, HandledEvent, Pause
+from .outbox import NewRow, insert
+from .schema import EventId
 
 BATCH = 500  # letters in one transaction
 
@@ -21,7 +19,7 @@ BATCH = 500  # letters in one transaction
 class _Identified(msgspec.Struct):
     """Any event's data, as far as it must be known here."""
 
-    id: Annotated[str, msgspec.Meta(max_length=32)]
+    id: EventId
 
 
 def replay(pks: Sequence[int]) -> list[int]:
@@ -37,9 +35,8 @@ def replay(pks: Sequence[int]) -> list[int]:
         with transaction.atomic():
             letters = [letter for letter in _locked(batch) if is_replayable(letter)]
             HandledEvent.objects.filter(pk__in=[mark.pk for mark in _attempts(letters)]).delete()
-            OutboxRow.objects.bulk_create([_row(letter) for letter in letters])
+            insert(map(_row, letters))
             DeadLetter.objects.filter(pk__in=[letter.pk for letter in letters]).delete()
-            transaction.on_commit(waker.wake)
         gone += [letter.pk for letter in letters]
     return gone
 
@@ -78,16 +75,15 @@ def uncertain(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
 def pause(group: str, by: str) -> bool:
     """Have a group take nothing more until it is resumed; False when it is paused already.
 
-    `by` is shown to other administrators. Raises LookupError for a group that is not declared, RedisError.
+    `by` is shown to other administrators. Raises LookupError for a group that is not declared.
     """
     named([group])
-    made: Any = PAUSE.encode(Pause(by, timezone.now()))
-    return bool(client(Role.STATE).hsetnx(keys.events_paused(), group, made))
+    return Pause.objects.get_or_create(group=group, defaults={"by": by})[1]
 
 
 def resume(group: str) -> bool:
-    """Let it go on, within a second; False when it was not paused. Raises RedisError."""
-    return bool(client(Role.STATE).hdel(keys.events_paused(), group))
+    """Let it go on, within a second; False when it was not paused."""
+    return bool(Pause.objects.filter(group=group).delete()[0])
 
 
 def _batches(pks: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -106,10 +102,8 @@ def _attempts(letters: Iterable[DeadLetter]) -> list[HandledEvent]:
     return [mark for mark in begun if (mark.group, mark.event_id) in wanted]
 
 
-def _row(letter: DeadLetter) -> OutboxRow:
-    return OutboxRow(
-        stream=letter.stream, name=letter.name, version=letter.version, data=letter.data, group=letter.group
-    )
+def _row(letter: DeadLetter) -> NewRow:
+    return NewRow(letter.stream, letter.name, letter.version, letter.data, timezone.now(), letter.group)
 
 
 def _event_id(letter: DeadLetter) -> str | None:

@@ -28,7 +28,7 @@ NO_WORKER = Problem(
 
 
 def found() -> list[Problem]:
-    """Those of now. Raises RedisError."""
+    """Those of now. Raises RedisError, DatabaseError."""
     return list(problems(standing(), workers()))
 
 
@@ -61,8 +61,9 @@ def _of_bound(stream: StreamState) -> Iterator[Problem]:
 
 
 def _of_group(group: GroupState, run: set[str]) -> Iterator[Problem]:
-    """A paused one stands still because somebody wants it to; one that nobody declares is the sweep's."""
-    if group.pause or not group.declared:
+    """A paused one stands still because somebody wants it to; one that nobody declares is the sweep's; and a group for
+    which nothing waits misses nothing."""
+    if group.pause or not group.declared or not group.waiting:
         return
     if group.name not in run:
         yield Problem(

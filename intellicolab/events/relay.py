@@ -22,7 +22,7 @@ from intellicolab.redis.lock import Grant, Lock
 from intellicolab.redis.sole import SoleService
 
 from .carriers import all_streams, carrier_of
-from .models import HandledEvent, OutboxRow
+from .models import DeadLetter, HandledEvent, OutboxRow
 from .signals import listen
 from .streams import EntriesLost
 from .waking import OutboxFilled
@@ -89,9 +89,9 @@ class Relay(SoleService):
             except Exception as error:  # told when the other streams have had their turn
                 problem = error
         self._sweep()
+        self._prune()
         if problem is not None:
             raise problem
-        self._prune()
 
     # --- Numbering -------------------------------------------------------------------------------------------------
 
@@ -190,12 +190,15 @@ def _write(places: list[tuple[int, Any, int]]) -> None:
 
 
 def _waiting() -> list[tuple[int, str]]:
-    rows = OutboxRow.objects.filter(position=None).order_by("id")
+    """Of the streams that are known here: what another version of the code has written waits for one that knows it."""
+    rows = OutboxRow.objects.filter(position=None, stream__in=all_streams()).order_by("id")
     return list(rows.values_list("id", "stream")[:BATCH])
 
 
 def _newest(stream: str) -> int:
-    return OutboxRow.objects.filter(stream=stream).aggregate(newest=Max("position"))["newest"] or 0
+    """The rows may have gone, and Redis may have forgotten; but no two dead letters of a group have one position."""
+    of_all = [rows.objects.filter(stream=stream).aggregate(newest=Max("position")) for rows in (OutboxRow, DeadLetter)]
+    return max(found["newest"] or 0 for found in of_all)
 
 
 def _above(stream: str, position: int) -> list[OutboxRow]:

@@ -1,33 +1,22 @@
 """How streams and their groups stand in Redis: what waits, since when, and who takes it.
 
-Three round trips, whatever there is to tell: a pipeline for the streams, one for their groups, one for the entries
-that have waited longest.
+Three round trips and a query, whatever there is to tell: a pipeline for the streams, one for their groups, one for the
+entries that have waited longest, and the groups that are paused.
 """
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-import msgspec
 from redis.exceptions import ResponseError
 
-from intellicolab.redis import codec, keys
+from intellicolab.redis import keys
 from intellicolab.redis.client import Role, client
 
 from . import streams
 from .groups import Group, groups
+from .models import Pause
 from .schema import streams as known_streams
-
-
-class Pause(msgspec.Struct, frozen=True):
-    """Who has paused a group, and when."""
-
-    by: str
-    at: datetime
-
-
-PAUSE = codec.JSON[Pause](Pause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +73,13 @@ class StreamState:
         return 100 * self.length / self.bound
 
 
-def pauses() -> dict[str, Pause]:
-    """The paused groups. Raises RedisError."""
-    found: Any = client(Role.STATE).hgetall(keys.events_paused())
-    return {name.decode(): PAUSE.decode(value) for name, value in found.items()}
-
-
 def standing() -> list[StreamState]:
-    """All streams that events are declared for, with their groups. Raises RedisError."""
+    """All streams that events are declared for, with their groups. Raises RedisError, DatabaseError."""
     found = _streams(known_streams())
     waiting = [group for stream in found for group in stream.groups]
     _add_takers(waiting)
     _add_ages(waiting)
-    paused = pauses()
+    paused = Pause.objects.in_bulk()
     for group in waiting:
         group.pause = paused.get(group.name)
     return found

@@ -7,13 +7,13 @@ answer that was lost, is a repetition that changes nothing.
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from django.db import transaction
+from django.utils import timezone
 from django_tasks import task_backends
 
 from intellicolab.events.carriers import carries
 from intellicolab.events.models import DeadLetter, OutboxRow
+from intellicolab.events.outbox import NewRow, insert
 from intellicolab.events.streams import EntriesLost, StreamFull
-from intellicolab.events.waking import waker
 
 from .errors import QueueFull
 from .payload import UnreadableJob, decode
@@ -24,9 +24,8 @@ PREFIX = "jobs."
 
 def emit(backend: str, jobs: Iterable[NewJob]) -> None:
     """Enqueue jobs together with what the caller's transaction changes, or as one by themselves."""
-    rows = [OutboxRow(stream=PREFIX + backend, name=job.id, version=1, data=job.data.decode()) for job in jobs]
-    OutboxRow.objects.bulk_create(rows)
-    transaction.on_commit(waker.wake)
+    now = timezone.now()
+    insert(NewRow(PREFIX + backend, job.id, 1, job.data.decode(), now) for job in jobs)
 
 
 def waiting(backend: str, job_id: str) -> NewJob | None:
@@ -60,6 +59,7 @@ class JobCarrier:
 
 
 def _carry(stream: str, rows: Sequence[OutboxRow], after: int, fence: int) -> int:
+    """Redis remembers the last row even where none of them could be read, or they would come again for ever."""
     jobs = [job for row in rows if (job := _job(stream, row)) is not None]
     upto = rows[-1].position or 0
     try:

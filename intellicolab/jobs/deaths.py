@@ -6,10 +6,10 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 
 from intellicolab.events.outbox import emit_all
+from intellicolab.redis.codec import storable
 
 from .desk import Ending
 from .events import JobDead
-from .results import storable
 
 
 async def tell_of_deaths(endings: Sequence[Ending]) -> None:

@@ -1,4 +1,4 @@
-"""What the database keeps of jobs: how far each plan is. The jobs themselves are in Redis."""
+"""What the database keeps of jobs: how far each plan is, and which queues stand still. The jobs are in Redis."""
 
 from django.db import models
 
@@ -16,3 +16,17 @@ class PlannedJob(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class PausedQueue(models.Model):
+    """That an administrator has paused a queue. Who takes jobs finds it in Redis; workers that join bring it there, so
+    that it outlives a loss of Redis' data, which takes their places as well."""
+
+    backend = models.CharField(max_length=64)
+    queue = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["backend", "queue"], name="paused_once")]
+
+    def __str__(self) -> str:
+        return self.queue

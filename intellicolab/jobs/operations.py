@@ -9,6 +9,7 @@ from django_tasks import task_backends
 from intellicolab.redis import keys, scripts
 from intellicolab.redis.client import Role, client
 
+from .models import PausedQueue
 from .payload import Payload, UnreadableJob, decode, to_us
 from .running import FAILED_MS
 from .store import Store
@@ -64,11 +65,19 @@ def run_now(backend: str, job_id: str) -> bool:
 
 def pause(backend: str, queue: str) -> bool:
     """Have no job of a queue begin, on any worker, until it is resumed. What runs goes on."""
+    PausedQueue.objects.get_or_create(backend=backend, queue=queue)
     return bool(client(Role.STATE).sadd(keys.jobs(backend, "paused"), queue))
 
 
 def resume(backend: str, queue: str) -> bool:
+    PausedQueue.objects.filter(backend=backend, queue=queue).delete()
     return bool(client(Role.STATE).srem(keys.jobs(backend, "paused"), queue))
+
+
+def keep_pause(backend: str, queue: str) -> None:
+    """Tell Redis, which may have lost it, that a queue is paused. Raises RedisError, DatabaseError."""
+    if PausedQueue.objects.filter(backend=backend, queue=queue).exists():
+        client(Role.STATE).sadd(keys.jobs(backend, "paused"), queue)
 
 
 def dead_until(backend: str, until: datetime, passed: int, count: int) -> list[str]:

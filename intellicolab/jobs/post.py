@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from asgiref.sync import sync_to_async
 from django.db import Error as DatabaseError  # with those of its driver, such as a closed connection
+from django.db import close_old_connections
 from django_tasks.signals import task_finished
 from redis.exceptions import RedisError
 
@@ -17,6 +19,7 @@ from .backend import RedisBackend
 from .deaths import tell_of_deaths
 from .desk import Desk, Ending, Found, Held, LeaseLost, Taken
 from .errors import JobCancelled
+from .operations import keep_pause
 from .running import Returned, Run
 from .slots import Slots
 
@@ -85,8 +88,7 @@ class Post:
         while True:
             try:
                 if not self._joined:
-                    await self._desk.join()
-                    self._joined = True
+                    await self._join()
                 await self._fetch()
                 self._failures = 0
             except LeaseLost as lost:
@@ -97,6 +99,16 @@ class Post:
             except Exception:  # ours; the worker must live, or the queue stands still until a restart
                 logger.exception("A worker could not fetch jobs")
                 await asyncio.sleep(LOOK)
+
+    async def _join(self) -> None:
+        """Who has no place may have lost it with all that Redis knew, the pause of this queue included. Only then is
+        that looked up: what Redis loses from here on, the place goes with. Jobs that need no database go on without."""
+        await self._desk.join()
+        try:
+            await sync_to_async(_keep_pause)(self._desk.backend, self._desk.queue)
+        except DatabaseError as error:
+            logger.warning("Whether the queue %s is paused is taken from Redis alone: %s", self._desk.queue, error)
+        self._joined = True
 
     async def _fetch(self) -> None:
         if time.monotonic() >= self._recover_at:
@@ -215,6 +227,11 @@ class Post:
         for run in runs.values():
             run.interrupt(Returned)
             self._slots.release()
+
+
+def _keep_pause(backend: str, queue: str) -> None:
+    close_old_connections()
+    keep_pause(backend, queue)
 
 
 async def _tell(sender: type, ending: Ending) -> None:

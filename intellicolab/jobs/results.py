@@ -12,6 +12,8 @@ from django.utils.module_loading import import_string
 from django_tasks.base import Task, TaskError, TaskResult, TaskResultStatus
 from django_tasks.utils import get_exception_traceback, get_module_path
 
+from intellicolab.redis.codec import storable
+
 from .payload import Payload, from_us, normal
 
 T = TypeVar("T")
@@ -79,11 +81,6 @@ class JobResult(TaskResult[T], Generic[T]):
     def _take_over(self, fresh: TaskResult) -> None:
         for name in ("progress", "batch"):
             object.__setattr__(self, name, getattr(fresh, name, None))
-
-
-def storable(text: str) -> str:
-    """Without halves of surrogate pairs, which are no text to JSON."""
-    return text.encode(errors="replace").decode()
 
 
 class StoredError(msgspec.Struct, array_like=True, frozen=True):

@@ -20,6 +20,12 @@ class CodecError(ValueError):
 UNREADABLE = (CodecError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+def storable(text: str) -> str:
+    """Without halves of surrogate pairs, which are no text to JSON, and NUL, which is none to PostgreSQL: what others'
+    code says of its errors may have either."""
+    return text.encode(errors="replace").decode().replace("\0", "")
+
+
 class Codec(Protocol[V]):
     """Between values and bytes. `decode` raises one of UNREADABLE for bytes that `encode` has not made."""
 
@@ -62,7 +68,7 @@ def decode(data: bytes, type: object = object) -> object:
         if type is object:
             return msgspec.json.decode(data)
         return msgspec.json.decode(data, type=type)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(str(error)) from error
 
 

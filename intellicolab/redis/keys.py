@@ -202,15 +202,6 @@ def event_retries(stream: str, group: str) -> str:
     return f"{PREFIX}:{{events:{stream}}}:retries:{group}"
 
 
-# No TTL: an administrator's decision, which holds until it is taken back.
-EVENTS_PAUSED_TTL = None
-
-
-def events_paused() -> str:
-    """Hash of the groups that an administrator has paused: who did it and when, as JSON."""
-    return f"{PREFIX}:{{events}}:paused"
-
-
 # No TTL: what has not run yet must stay. Jobs that have ended are kept for the TTL of their result.
 JOB_TTL = None
 # No TTL: what belongs to jobs that have not run yet, each bounded by their number.

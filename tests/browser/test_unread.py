@@ -2,7 +2,9 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
@@ -190,7 +192,8 @@ class Group:
 
     def __init__(self, site: Site) -> None:
         self.redis = Redis(unix_socket_path=str(site.var / "redis" / "valkey.sock"))
-        self.redis.sadd(keys.events_paused(), MENTIONS)
+        self.database = site.var / "db.sqlite3"
+        self.write("INSERT INTO events_pause VALUES (?, 'a test', CURRENT_TIMESTAMP)")
 
     def stands(self) -> bool:
         """A consumer that waits for facts when it is told may yet take one."""
@@ -198,7 +201,11 @@ class Group:
         return all(consumer["idle"] > 1000 * BLOCK + 100 for consumer in consumers)
 
     def go_on(self) -> None:
-        self.redis.srem(keys.events_paused(), MENTIONS)
+        self.write('DELETE FROM events_pause WHERE "group" = ?')
+
+    def write(self, statement: str) -> None:
+        with closing(sqlite3.connect(self.database, timeout=30)) as database, database:
+            database.execute(statement, [MENTIONS])
 
 
 @pytest.fixture
