@@ -842,6 +842,15 @@ def test_a_queue_that_is_full_takes_no_more_and_says_so(monkeypatch):
     assert waiting() == 3
 
 
+def test_nor_can_more_be_scheduled_than_redis_has_room_for(monkeypatch):
+    monkeypatch.setattr(store, "MOST", 3)
+    later = tasks.noop.using(run_after=timezone.now() + timedelta(days=1))
+    for _ in range(3):
+        later.enqueue()
+    with pytest.raises(QueueFull, match="holds 3 jobs"):
+        later.enqueue()
+
+
 def test_many_jobs_are_enqueued_at_once_in_their_order():
     results = default_task_backend.enqueue_many([Call(tasks.say, (str(n),)) for n in range(1203)])
     assert len({result.id for result in results}) == 1203

@@ -25,7 +25,7 @@ _NOT_THERE = ("no such key", "NOGROUP")
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
     """Of one queue. `oldest` is for how many seconds that job has waited that could run for longest, `fullest` how many
-    jobs its fullest priority holds, of `store.MOST`."""
+    jobs its fullest priority holds, or are scheduled, of `store.MOST`."""
 
     backend: str
     name: str
@@ -93,7 +93,7 @@ def queue_figures(queue: Queue) -> QueueFigures:
         workers=workers,
         paused=bool(paused),
         oldest=max((each for each in ages if each >= 0), default=None),
-        fullest=max(lengths, default=0),
+        fullest=max([scheduled, *lengths]),
     )
 
 

@@ -94,14 +94,14 @@ def _of_bound(queue: QueueFigures) -> Iterator[Problem]:
     if share >= FULL:
         yield Problem(
             f"queue-full:{name}",
-            f"The queue {queue.name} is full ({queue.fullest:,} jobs of one priority). Further jobs are refused, or "
-            "wait in the database. Look under Jobs; start more workers.",
+            f"The queue {queue.name} is full ({queue.fullest:,} jobs of one priority, or scheduled). Further jobs are "
+            "refused, or wait in the database. Look under Jobs; start more workers.",
         )
     elif share >= HIGH:
         yield Problem(
             f"queue-high:{name}",
-            f"The queue {queue.name} is {share:.0f} % full ({queue.fullest:,} of {MOST:,} jobs of one priority). Look "
-            "under Jobs; start more workers.",
+            f"The queue {queue.name} is {share:.0f} % full ({queue.fullest:,} of {MOST:,} jobs of one priority, or "
+            "scheduled). Look under Jobs; start more workers.",
         )
 
 

@@ -12,7 +12,8 @@ from intellicolab.redis.fence import StaleFence
 from .errors import QueueFull
 from .payload import Payload, decode, encode
 
-# A queue's jobs of one priority. A small one takes 600 bytes with its record: what nobody runs fills 600 MB at most.
+# A queue's jobs of one priority, and those of all priorities that are scheduled. A small one takes 600 bytes with its
+# record: what nobody runs fills 600 MB at most, as often.
 MOST = 1_000_000
 AT_ONCE = 500  # jobs that one script stores: it holds up the server for some milliseconds
 MOST_SENT = 4_000_000  # bytes of them, unless one alone has more: sent and stored in a fraction of the time-out

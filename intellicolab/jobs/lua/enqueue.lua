@@ -10,7 +10,7 @@
 -- ARGV[2] the fencing number of who carries rows of the outbox, 0 for everybody else
 -- ARGV[3] the position after which those rows follow
 -- ARGV[4] the position of the last of them, which may be no job
--- ARGV[5] how many jobs a stream may hold
+-- ARGV[5] how many jobs a stream may hold, and as many may be scheduled
 -- ARGV[6...] the priority of each route
 -- ARGV[...] seven a job: route (from 0), id, payload, when (ms; 0 at once, -1 not before all of its batch have ended),
 --   unique digest or '' (it begins with an s where the job is unique until it starts), jobs of its batch, position or 0
@@ -29,7 +29,8 @@ if fence > 0 then
   end
 end
 for route = 0, routes - 1 do
-  if redis.call('XLEN', KEYS[5 + 4 * route]) >= tonumber(ARGV[5]) then
+  local most = tonumber(ARGV[5])
+  if redis.call('XLEN', KEYS[5 + 4 * route]) >= most or redis.call('ZCARD', KEYS[6 + 4 * route]) >= most then
     return {'full', last}
   end
 end
