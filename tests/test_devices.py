@@ -21,7 +21,7 @@ from intellicolab.redis.client import client as redis_client
 from .conftest import PASSWORD
 
 # Sessions end when the change that ends them has committed.
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 COOKIE = settings.SESSION_COOKIE_NAME
 PAGE = "/profile/devices/"
@@ -153,6 +153,7 @@ def test_a_stranger_is_sent_to_sign_in(client, alice):
     assert client.post(f"{PAGE}sign-out-others/").status_code == 302
 
 
+@pytest.mark.topology
 def test_nothing_of_a_device_outlives_its_session_and_no_key_is_stored(alice):
     here = browser()
     redis = redis_client(Role.STATE)
@@ -165,6 +166,7 @@ def test_nothing_of_a_device_outlives_its_session_and_no_key_is_stored(alice):
     assert members(alice) == set()
 
 
+@pytest.mark.topology
 def test_expired_sessions_leave_the_list_and_the_set_when_it_is_read(alice):
     gone, here = browser(IPHONE), browser()
     session = hash_of(gone)
@@ -175,6 +177,7 @@ def test_expired_sessions_leave_the_list_and_the_set_when_it_is_read(alice):
     assert not redis_client(Role.STATE).exists(keys.device(alice.pk, session))
 
 
+@pytest.mark.topology
 def test_a_session_that_is_stored_while_the_list_is_read_stays_on_it(alice, monkeypatch):
     here, look = browser(), devices._looked_up
     name, redis = sessions.name_of(hash_of(here)), redis_client(Role.STATE)
@@ -193,6 +196,7 @@ def test_a_session_that_is_stored_while_the_list_is_read_stays_on_it(alice, monk
     assert not is_signed_in(here)
 
 
+@pytest.mark.topology
 def test_a_session_that_is_not_on_the_list_comes_onto_it_with_its_next_request(alice):
     here = browser()
     redis_client(Role.STATE).delete(keys.sessions_of(alice.pk), keys.device(alice.pk, hash_of(here)))
@@ -211,6 +215,7 @@ def test_a_session_without_an_entry_is_shown_all_the_same(alice):
     assert "Not used yet" in text(browser().get(PAGE))
 
 
+@pytest.mark.topology
 def test_use_is_written_at_most_once_a_minute_by_however_many_processes(alice):
     here, redis = browser(), redis_client(Role.STATE)
     name = keys.device(alice.pk, hash_of(here))
@@ -228,12 +233,14 @@ def test_use_is_written_at_most_once_a_minute_by_however_many_processes(alice):
     assert int(entry(alice, here)["seen"]) > then
 
 
+@pytest.mark.topology
 def test_a_session_that_ended_a_moment_ago_is_not_noted(alice):
     devices.touch(alice.pk, "0" * 64, FIREFOX, "198.51.100.7")
     assert members(alice) == set()
     assert not redis_client(Role.STATE).exists(keys.device(alice.pk, "0" * 64))
 
 
+@pytest.mark.topology
 def test_a_session_that_ends_while_it_is_noted_leaves_nothing_behind(alice, monkeypatch):
     here, touch = browser(), devices._touch
 
@@ -248,6 +255,7 @@ def test_a_session_that_ends_while_it_is_noted_leaves_nothing_behind(alice, monk
     assert not redis_client(Role.STATE).exists(keys.device(alice.pk, hash_of(here)))
 
 
+@pytest.mark.topology
 def test_the_list_lives_as_long_as_the_longest_of_its_sessions(alice):
     here, redis = browser(), redis_client(Role.STATE)
     redis.expire(keys.sessions_of(alice.pk), 60)  # as one of a session that is nearly over
@@ -263,6 +271,7 @@ def test_the_list_lives_as_long_as_the_longest_of_its_sessions(alice):
     assert redis.ttl(keys.sessions_of(alice.pk)) > 23 * 3600
 
 
+@pytest.mark.topology
 def test_a_new_key_takes_the_place_of_the_old_one(alice, news):
     here = browser()
     old = hash_of(here)
@@ -275,6 +284,7 @@ def test_a_new_key_takes_the_place_of_the_old_one(alice, news):
     assert news == [(alice.pk, [old], True)]
 
 
+@pytest.mark.topology
 def test_beyond_the_bound_a_sign_in_ends_the_session_used_least_recently(alice, monkeypatch):
     monkeypatch.setattr(devices, "MAX_SESSIONS", 3)
     first, second, third = browser(), browser(), browser()
@@ -287,6 +297,7 @@ def test_beyond_the_bound_a_sign_in_ends_the_session_used_least_recently(alice, 
 # --- Signing out ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.topology
 def test_one_device_is_signed_out_at_once(alice, news):
     phone, here = browser(IPHONE), browser()
     session = hash_of(phone)
@@ -320,6 +331,7 @@ def test_this_device_is_signed_out_as_ever(alice):
     assert not is_signed_in(here)
 
 
+@pytest.mark.topology
 def test_all_other_devices_are_signed_out_and_this_one_stays(alice, bob, news):
     others, theirs, here = [browser(IPHONE), browser(FIREFOX)], browser(email="bob@example.org"), browser()
     ended = sorted(map(hash_of, others))
@@ -346,6 +358,7 @@ def change_password(client):
     assert client.post("/accounts/password/change/", form).status_code == 302
 
 
+@pytest.mark.topology
 def test_a_new_password_ends_all_other_sessions_and_renews_this_one(alice, news):
     other, here = browser(IPHONE), browser()
     ended, old, copied = hash_of(other), hash_of(here), Client()
@@ -413,6 +426,7 @@ def act(client, *users):
     return client.post("/admin/accounts/user/", chosen, follow=True)
 
 
+@pytest.mark.topology
 def test_an_administrator_signs_people_out_and_stays(alice, bob, make_user):
     make_user("dora", is_staff=True, is_superuser=True)
     signed_in = [browser(), browser(IPHONE), browser(email="bob@example.org"), browser(email="dora@example.org")]
@@ -434,6 +448,7 @@ def test_who_may_edit_accounts_cannot_sign_a_superuser_out(alice, make_user):
 # --- Async -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.topology
 async def test_async_code_lists_and_ends_sessions_too(async_redis, news):
     store = SessionStore()
     await store.aset("_auth_user_id", "7")

@@ -24,7 +24,7 @@ from realtime.services import NewMessage
 
 from .topologies import until
 
-pytestmark = [pytest.mark.database, pytest.mark.topology, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +113,7 @@ async def tell(room_id, *news):
 # --- Readers ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.topology
 def test_the_second_reader_finds_what_the_first_has_read(people, room, turned, django_assert_num_queries):
     alice, bob, _ = people
     assert [one["number"] for one in page(alice, room)] == list(range(11, 61))
@@ -125,6 +126,7 @@ def test_the_second_reader_finds_what_the_first_has_read(people, room, turned, d
     assert turned() == {"hit": 1}
 
 
+@pytest.mark.topology
 def test_messages_edits_and_deletions_are_shown_at_once_and_read_alone(people, room, turned, django_assert_num_queries):
     alice, bob, _ = people
     page(alice, room)
@@ -144,6 +146,7 @@ def test_messages_edits_and_deletions_are_shown_at_once_and_read_alone(people, r
     assert kept(room) == list(range(11, 64))
 
 
+@pytest.mark.topology
 def test_changes_of_settings_and_members_advance_the_version_alone(people, room, charlie, turned):
     alice, bob, _ = people
     page(alice, room)
@@ -157,6 +160,7 @@ def test_changes_of_settings_and_members_advance_the_version_alone(people, room,
     assert stored(room) == queries.last_version(room.pk)
 
 
+@pytest.mark.topology
 def test_who_is_far_behind_reads_the_page_and_no_more(people, room, turned, django_assert_num_queries):
     alice, _, _ = people
     page(alice, room)
@@ -170,6 +174,7 @@ def test_who_is_far_behind_reads_the_page_and_no_more(people, room, turned, djan
     assert kept(room) == list(range(62, 112))
 
 
+@pytest.mark.topology
 def test_older_pages_are_kept_below_the_newest_up_to_the_bound(people, room, turned):
     alice, _, _ = people
     say(room, alice, 240)
@@ -185,6 +190,7 @@ def test_older_pages_are_kept_below_the_newest_up_to_the_bound(people, room, tur
     assert turned() == {"hit": 3}
 
 
+@pytest.mark.topology
 def test_a_page_that_would_leave_a_gap_is_not_kept(people, room):
     alice, _, _ = people
     say(room, alice, 100)
@@ -238,6 +244,7 @@ def test_a_transaction_neither_reads_nor_fills(people, room, turned):
 # --- Races -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.topology
 def test_a_reader_that_was_held_up_does_not_replace_a_later_page(people, room):
     alice, bob, _ = people
     early = entry(alice, room)
@@ -250,6 +257,7 @@ def test_a_reader_that_was_held_up_does_not_replace_a_later_page(people, room):
     page(alice, room)
 
 
+@pytest.mark.topology
 def test_a_reader_at_an_older_version_is_answered_by_the_database(people, room, turned):
     alice, bob, _ = people
     early = entry(alice, room)
@@ -261,6 +269,7 @@ def test_a_reader_at_an_older_version_is_answered_by_the_database(people, room, 
     assert stored(room) == early.last_version + 1
 
 
+@pytest.mark.topology
 async def test_a_message_between_the_read_and_the_fill_is_not_lost(people, room, async_redis):
     """read at 61 · commit 62 · append 62, for which there is nothing yet · fill 61 · the next reader is told of 62."""
     alice, bob, _ = people
@@ -278,6 +287,7 @@ async def test_a_message_between_the_read_and_the_fill_is_not_lost(people, room,
     assert await run(stored, room) == early.last_version + 1
 
 
+@pytest.mark.topology
 async def test_an_edit_between_the_read_and_the_extension_is_not_undone(people, room, async_redis):
     """An older page, read before an edit of it was appended, must not come below the history that has the edit."""
     alice, _, _ = people
@@ -294,6 +304,7 @@ async def test_an_edit_between_the_read_and_the_extension_is_not_undone(people, 
 # --- What is published -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.topology
 async def test_what_is_appended_needs_no_database(people, room, turned, async_redis):
     alice, bob, _ = people
 
@@ -313,6 +324,7 @@ async def test_what_is_appended_needs_no_database(people, room, turned, async_re
     assert turned() == {"hit": 1}
 
 
+@pytest.mark.topology
 async def test_versions_without_messages_are_appended_too(people, room, turned, async_redis):
     alice, _, _ = people
     await run(page, alice, room)
@@ -324,6 +336,7 @@ async def test_versions_without_messages_are_appended_too(people, room, turned, 
     assert turned() == {"hit": 1}
 
 
+@pytest.mark.topology
 async def test_what_does_not_follow_is_left_to_the_next_reader(people, room, turned, async_redis):
     """As of two processes, of which one is quicker than the other."""
     alice, bob, _ = people
@@ -347,6 +360,7 @@ async def test_what_does_not_follow_is_left_to_the_next_reader(people, room, tur
     assert (await run(stored, room), len(await run(kept, room))) == (version + 3, 54)
 
 
+@pytest.mark.topology
 async def test_what_is_appended_is_trimmed_and_a_flood_is_not_appended_whole(people, room, async_redis):
     alice, bob, _ = people
     await run(page, alice, room)
@@ -368,6 +382,7 @@ async def test_what_is_appended_is_trimmed_and_a_flood_is_not_appended_whole(peo
     await run(page, alice, room)
 
 
+@pytest.mark.topology
 def test_what_is_posted_reaches_the_history_by_itself(people, turned, unhurried_publisher):
     alice, bob, room = people
     say(room, alice, 5)
@@ -383,6 +398,7 @@ def test_what_is_posted_reaches_the_history_by_itself(people, turned, unhurried_
         publisher.stop()
 
 
+@pytest.mark.topology
 def test_readers_beside_writers_never_see_a_page_with_a_gap(people, unhurried_publisher):
     """Writers in one thread each, a reader beside them; each page holds all that its entry knew of, in order."""
     alice, bob, room = people
@@ -418,6 +434,7 @@ def test_readers_beside_writers_never_see_a_page_with_a_gap(people, unhurried_pu
 # --- Redis -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.topology
 def test_what_is_flushed_or_evicted_is_read_again(people, room, turned):
     alice, _, _ = people
     page(alice, room)
@@ -445,6 +462,7 @@ def test_what_is_not_ours_is_no_page(people, room, turned, member, score):
     assert turned()["hit"] == 1
 
 
+@pytest.mark.topology
 def test_it_lives_a_day_from_its_fill_and_appending_does_not_prolong_that(people, room):
     alice, bob, _ = people
     page(alice, room)
@@ -456,6 +474,7 @@ def test_it_lives_a_day_from_its_fill_and_appending_does_not_prolong_that(people
     assert 0 < cache.ttl(name(room)) <= 1000
 
 
+@pytest.mark.topology
 def test_a_message_that_is_too_large_is_not_kept(people, room, monkeypatch, turned):
     alice, _, _ = people
     page(alice, room)
@@ -470,6 +489,7 @@ def test_a_message_that_is_too_large_is_not_kept(people, room, monkeypatch, turn
     assert hot_messages.appending(room.pk, 1, 1, [{"number": 1, "author": {"id": 1}, "html": "x" * 400}]) is None
 
 
+@pytest.mark.topology
 def test_a_server_that_died_costs_nothing_and_is_used_again_when_it_is_back(people, room, redis_server, turned):
     alice, _, _ = people
     page(alice, room)
@@ -480,6 +500,7 @@ def test_a_server_that_died_costs_nothing_and_is_used_again_when_it_is_back(peop
     until(lambda: page(alice, room) and client(Role.CACHE).exists(name(room)))
 
 
+@pytest.mark.topology
 def test_a_server_that_hangs_costs_one_page_its_time_out(people, room, redis_server, monkeypatch):
     alice, _, _ = people
     opened = entry(alice, room)
@@ -494,6 +515,7 @@ def test_a_server_that_hangs_costs_one_page_its_time_out(people, room, redis_ser
     until(lambda: history.page_before(opened) and client(Role.CACHE).exists(name(room)))
 
 
+@pytest.mark.topology
 async def test_an_appender_without_redis_drops_what_it_has(people, room, redis_server, async_redis):
     appender = Appender()
     redis_server.kill()

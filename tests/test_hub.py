@@ -19,7 +19,7 @@ from realtime.outlet import Outlet
 from realtime.publisher import DEADLINE, Batch, Publisher, publisher, room_topic
 from realtime.services import NewMessage
 
-pytestmark = [pytest.mark.topology, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Listener:
@@ -74,6 +74,7 @@ def batch(room, first, last):
     return Batch(room_topic(room.pk), ready, first, last).as_layer_message()
 
 
+@pytest.mark.topology
 async def test_batches_in_order_go_out_at_once(hub, room):
     listener = await follow(hub, room, 0)
     hub.deliver(batch(room, 1, 2))
@@ -103,6 +104,7 @@ async def test_a_gap_is_read_from_the_database_once_the_wait_is_over(hub, room):
     await listener.expect([1, 2, 3, 4, 5, 6], seconds=HOLD_SECONDS + 1)  # sooner than the round of 2 s
 
 
+@pytest.mark.topology
 async def test_what_never_came_through_redis_is_found_by_the_round(hub, room):
     listener = await follow(hub, room, 4)
     await listener.expect([5, 6], seconds=HEAL_SECONDS + 2)
@@ -117,12 +119,14 @@ async def test_a_second_socket_does_not_set_the_room_back(hub, room):
     assert second.versions == [4]  # its client has a hole and asks for it: `room.resume`
 
 
+@pytest.mark.topology
 async def test_frames_reach_a_hub_through_redis(hub, room, unhurried_publisher):
     listener = await follow(hub, room, 6)
     publisher.publish_room(room.pk, [json.dumps({"version": version}) for version in (7, 8)], first=7)
     await listener.expect([7, 8], seconds=HEAL_SECONDS - 0.5)
 
 
+@pytest.mark.topology
 async def test_a_large_batch_goes_in_parts(hub, room, unhurried_publisher):
     listener = await follow(hub, room, 6)
     versions = list(range(7, 257))
@@ -158,6 +162,7 @@ async def test_a_paused_redis_costs_the_publisher_its_deadline_and_no_more(room,
     ]
 
 
+@pytest.mark.topology
 async def test_a_batch_of_another_shape_does_not_end_the_delivery(hub, room, unhurried_publisher, caplog):
     listener = await follow(hub, room, 6)
     layer = get_channel_layer()

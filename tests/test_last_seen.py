@@ -11,7 +11,7 @@ from accounts import last_seen
 from accounts.models import User
 from intellicolab.cache.behind import drain
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,7 @@ def test_who_was_never_here_was_not_seen(alice):
     assert seen(alice) is None
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_a_note_is_told_to_the_minute_and_flushed_to_the_row(alice):
     before = datetime.now(UTC)
@@ -49,6 +50,7 @@ def test_a_note_is_told_to_the_minute_and_flushed_to_the_row(alice):
     assert seen(alice) == stored(alice).replace(second=0)
 
 
+@pytest.mark.topology
 def test_a_process_notes_a_person_once_a_minute(alice, monkeypatch):
     last_seen.note(alice.pk)
     first, earlier = seen(alice), time.time() - 3600
@@ -63,6 +65,7 @@ def test_a_process_notes_a_person_once_a_minute(alice, monkeypatch):
     assert seen(alice) > first
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_an_earlier_note_that_comes_late_changes_nothing(alice, monkeypatch):
     last_seen.note_leaving(alice.pk)
@@ -108,6 +111,7 @@ def test_without_redis_and_database_it_costs_the_note_alone(alice, monkeypatch, 
     last_seen.note(alice.pk)
 
 
+@pytest.mark.topology
 def test_requests_are_noted(alice, browser):
     browser.get("/rooms/")
     assert seen(alice) is not None

@@ -25,7 +25,7 @@ from ratelimit.rules import Algorithm
 
 from .limits import BROWSER, FIRST, SECOND, Visit, counted, key_of, look_again, statuses, stored
 
-pytestmark = [pytest.mark.topology, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 FIXED = {"algorithm": Algorithm.FIXED_WINDOW}
 
@@ -38,11 +38,13 @@ def visit():
 # --- Counting ---
 
 
+@pytest.mark.topology
 def test_admits_the_limit_and_refuses_the_next(visit, make_policy):
     make_policy(limit="3/min", **FIXED)
     assert statuses(visit, 5) == [200, 200, 200, 429, 429]
 
 
+@pytest.mark.topology
 def test_two_addresses_do_not_share_a_limit(visit, make_policy):
     make_policy(limit="3/min")
     assert statuses(visit, 4, FIRST) == [200, 200, 200, 429]
@@ -76,6 +78,7 @@ def test_the_header_that_anyone_can_write_is_not_an_address(visit, make_policy):
     assert forged == [200, 200, 200, 429]
 
 
+@pytest.mark.topology
 def test_exactly_a_hundred_of_many_at_once_are_admitted():
     """Four processes, three threads each, 50 requests a thread: 600 at the same moment."""
     code = """
@@ -98,6 +101,7 @@ print(len(admitted), sum(admitted))
     assert sum(int(admitted) for _, admitted in answers) == 100
 
 
+@pytest.mark.topology
 def test_a_request_that_one_policy_refuses_does_not_burn_the_others(visit, make_policy):
     make_policy("narrow", limit="1/min", path="/narrow/**")
     make_policy("wide", limit="4/min")
@@ -105,6 +109,7 @@ def test_a_request_that_one_policy_refuses_does_not_burn_the_others(visit, make_
     assert statuses(visit, 4) == [200, 200, 200, 429]
 
 
+@pytest.mark.topology
 def test_two_policies_do_not_share_a_counter(visit, make_policy):
     first, second = make_policy("first"), make_policy("second")
     visit()
@@ -139,6 +144,7 @@ def test_the_switch_turns_all_limits_off(visit, make_policy, settings):
     assert stored() == []
 
 
+@pytest.mark.topology
 def test_a_lowered_limit_counts_at_once_with_the_time_that_is_true_then(visit, make_policy):
     policy = make_policy(limit="3/min", **FIXED)
     assert statuses(visit, 2) == [200] * 2
@@ -201,12 +207,14 @@ def test_a_database_that_fails_does_not_fail_who_needs_none(visit, make_policy, 
 # --- Time ---
 
 
+@pytest.mark.topology
 def test_the_state_ends_with_its_window(visit, make_policy):
     policy = make_policy(limit="3/min", **FIXED)
     visit()
     assert 0 < redis_client(Role.STATE).pttl(key_of(policy)) <= 60_001
 
 
+@pytest.mark.topology
 def test_after_the_time_told_a_request_passes_and_not_before(visit, make_policy):
     make_policy(limit="2/s", **FIXED)
     began = time.monotonic()
@@ -218,6 +226,7 @@ def test_after_the_time_told_a_request_passes_and_not_before(visit, make_policy)
     assert time.monotonic() - began >= 1.0
 
 
+@pytest.mark.topology
 def test_script_flush_is_survived(visit, make_policy):
     make_policy(limit="3/min")
     assert statuses(visit, 2) == [200, 200]
@@ -329,6 +338,7 @@ def test_a_cost_above_the_limit_is_never_admitted_and_says_so(visit, make_policy
 # --- Asynchronous ---
 
 
+@pytest.mark.topology
 @pytest.mark.django_db(transaction=True)
 async def test_works_inside_an_asynchronous_chain(make_policy, async_redis, alice):
     await sync_to_async(make_policy)("people", limit="2/min", tier=Policy.Tier.AUTHENTICATED, identity="user")
@@ -379,6 +389,7 @@ def test_a_view_over_its_limit_is_answered_by_the_middleware(client, alice, brow
     assert again.status_code == 429
 
 
+@pytest.mark.topology
 @pytest.mark.django_db(transaction=True)
 async def test_an_asynchronous_view_is_limited_too(make_policy, async_redis):
     await sync_to_async(make_policy)("search", subject="named", limit="1/min")

@@ -23,7 +23,7 @@ from tests.test_http import Exchange
 
 from .limits import BROWSER, FIRST, SECOND, Visit, counted, look_again, wait_for
 
-pytestmark = [pytest.mark.topology, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def inside(scope, receive, send):
@@ -65,6 +65,7 @@ async def status(*args, **kwargs):
     return (await ask(*args, **kwargs)).status
 
 
+@pytest.mark.topology
 async def test_who_was_refused_a_moment_ago_does_not_reach_django(make_policy):
     policy = await sync_to_async(make_policy)("tight", limit="1/min", algorithm=1)
     before = await sync_to_async(counts)(policy)
@@ -105,6 +106,7 @@ async def test_a_policy_for_everyone_at_an_address_refuses_whatever_cookie_is_se
     assert await status(cookie="sessionid=another") == 429
 
 
+@pytest.mark.topology
 async def test_a_session_is_not_believed_for_long(make_policy, monkeypatch):
     monkeypatch.setattr(policies_module, "SENDER_SECONDS", 0.2)
     await sync_to_async(make_policy)(limit="1/hour", tier=Policy.Tier.ANONYMOUS)
@@ -126,6 +128,7 @@ async def test_a_made_up_api_key_makes_nobody_another_sender_unless_a_policy_cou
     assert await status(headers={"x-api-key": "made up"}) == 204
 
 
+@pytest.mark.topology
 async def test_a_denied_network_does_not_reach_django(make_policy, alice):
     await sync_to_async(make_policy)(limit="9/min")
     await sync_to_async(Exemption.objects.create)(treatment="deny", network="198.51.100.0/29")
@@ -216,6 +219,7 @@ def test_a_smaller_cost_than_the_one_refused_is_asked_for(make_policy):
     assert check("search", request, 2).admitted
 
 
+@pytest.mark.topology
 def test_a_lease_that_is_given_back_is_free_at_once(make_policy):
     make_policy("places", subject="connect", identity="address", algorithm=5, limit="1")
     from ratelimit.limiter import limiter
@@ -227,6 +231,7 @@ def test_a_lease_that_is_given_back_is_free_at_once(make_policy):
     assert decide(Occasion(CONNECT), Member(None, FIRST), lease="two").admitted
 
 
+@pytest.mark.topology
 async def test_a_refused_socket_is_not_opened(make_policy):
     await sync_to_async(make_policy)(subject="connect", limit="1/min")
 

@@ -23,7 +23,7 @@ from ratelimit.traffic import Hour, Record, Traffic, last_hour
 
 from .limits import FIRST, SECOND, Visit, counted, look_again, statuses
 
-pytestmark = [pytest.mark.topology, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,7 @@ def visit():
     return Visit()
 
 
+@pytest.mark.topology
 def test_decisions_are_counted_by_policy_minute_and_hour(visit, make_policy):
     policy = make_policy(limit="2/min")
     statuses(visit, 5)
@@ -54,6 +55,7 @@ def test_only_the_policies_that_refuse_count_a_refusal(visit, make_policy):
     assert (counted(narrow, "refused"), counted(wide, "refused"), counted(wide, "allowed")) == (2, 0, 1)
 
 
+@pytest.mark.topology
 def test_the_list_of_offenders_is_readable_for_an_hour(visit, make_policy):
     policy = make_policy(limit="1/min")
     statuses(visit, 4, FIRST, "/a")
@@ -119,6 +121,7 @@ def test_who_the_shield_refuses_is_who_was_counted(make_policy, alice):
     assert refusing.rule.name == str(policy.pk)
 
 
+@pytest.mark.topology
 def test_the_lists_are_bounded(monkeypatch, make_policy):
     policy = make_policy()
     monkeypatch.setattr(offenders, "MOST_KEPT", 3)
@@ -132,6 +135,7 @@ def test_the_lists_are_bounded(monkeypatch, make_policy):
     assert [place for place, _ in offenders.top_places()] == ["GET /5", "GET /4", "GET /3"]
 
 
+@pytest.mark.topology
 def test_repeated_refusals_are_told_once(make_policy, visit, settings):
     settings.RATELIMIT_REPEATED = 5
     policy = make_policy(limit="1/min")
@@ -180,6 +184,7 @@ def test_a_receiver_that_fails_is_logged_and_costs_nothing(make_policy, visit, s
 # --- The record of the last hour ---
 
 
+@pytest.mark.topology
 def test_the_last_hour_is_recorded_without_names(make_policy, visit, alice):
     make_policy(tier="anonymous")
     visit(FIRST, "/a", "POST")
@@ -279,6 +284,7 @@ def test_a_preview_asks_tier_path_and_identity_as_a_live_policy_does():
     assert preview(row(subject="frame"), hour_).concerned == 0
 
 
+@pytest.mark.topology
 @pytest.mark.parametrize("algorithm", [each for each in Algorithm if each is not Algorithm.CONCURRENCY])
 def test_a_preview_of_real_traffic_is_what_the_policy_does(visit, make_policy, algorithm):
     policy = make_policy(limit="3/min", algorithm=algorithm, mode="shadow")
@@ -299,6 +305,7 @@ def test_a_preview_of_nothing_is_nothing():
     assert (found.records, found.concerned, found.minutes) == (0, 0, 0)
 
 
+@pytest.mark.topology
 def test_statistics_outlive_a_change_of_the_name(visit, make_policy):
     policy = make_policy("before", limit="9/min")
     visit()

@@ -13,7 +13,7 @@ from accounts.profiles import get_profile
 from realtime import services as chat
 from realtime.services import NewMessage
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 CHANGE = {"display_name": "Alicia", "bio": "Tea", "time_zone": "Asia/Tokyo"}
 BEFORE = OwnSettings("Alice", "", "UTC", "")
@@ -25,6 +25,7 @@ def browser(browser_of, alice):
     return browser_of(alice)
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_a_change_is_in_the_row_and_in_the_cache(alice, django_assert_num_queries):
     assert settings_of(alice.pk) == BEFORE
@@ -53,6 +54,7 @@ def test_nobody_sees_a_change_before_its_commit(alice):
     assert settings_of(alice.pk) == AFTER
 
 
+@pytest.mark.topology
 def test_a_rolled_back_change_is_in_neither(alice):
     settings_of(alice.pk)
     with transaction.atomic():

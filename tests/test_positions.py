@@ -13,7 +13,7 @@ from realtime.models import Membership
 from realtime.positions import Position
 from realtime.services import NewMessage
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def stored(user, room):
 # --- What counts as read -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_what_others_say_is_unread_until_it_is_read(alice, bob, room):
     say(room, alice, "one", "two", "three")
@@ -51,6 +52,7 @@ def test_what_others_say_is_unread_until_it_is_read(alice, bob, room):
     assert unread(bob, room) == 1
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_marking_unread_goes_back_and_what_was_read_before_does_not_undo_it(alice, bob, room):
     say(room, alice, *"abcde")
@@ -81,6 +83,7 @@ def test_a_position_keeps_its_parts_in_one_number_that_lua_can_compare(position)
     assert Position(4, 0).pack() > Position(3, 2**36 - 1).pack()
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_ones_own_message_moves_ones_position_in_its_commit(alice, bob, room):
     say(room, alice, "one", "two")
@@ -89,6 +92,7 @@ def test_ones_own_message_moves_ones_position_in_its_commit(alice, bob, room):
     assert (stored(bob, room), unread(bob, room), unread(alice, room)) == (3, 0, 1)
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_a_batch_of_several_people_and_rooms_moves_each_to_their_own_last(alice, bob, room):
     other = services.create_room(bob, "Coffee")
@@ -131,12 +135,14 @@ def test_the_tombstone_of_a_deleted_message_counts(alice, bob, room):
 # --- Behind --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.topology
 def test_reading_costs_no_write_and_is_seen_at_once(alice, bob, room):
     say(room, alice, "one", "two")
     services.mark_read(bob.pk, room.pk, 2)
     assert (stored(bob, room), unread(bob, room)) == (0, 0)
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_the_flusher_brings_positions_to_the_database(alice, bob, room):
     say(room, alice, *"abcde")
@@ -146,6 +152,7 @@ def test_the_flusher_brings_positions_to_the_database(alice, bob, room):
     assert (stored(bob, room), unread(bob, room)) == (4, 1)
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_a_late_flush_takes_back_nothing_that_was_read_by_writing(alice, bob, room):
     say(room, alice, "one", "two")
@@ -155,6 +162,7 @@ def test_a_late_flush_takes_back_nothing_that_was_read_by_writing(alice, bob, ro
     assert stored(bob, room) == 3
 
 
+@pytest.mark.topology
 def test_nothing_is_sent_for_what_is_read_already(alice, bob, room):
     say(room, alice, "one")
     say(room, bob, "two")
@@ -192,6 +200,7 @@ def test_what_waits_outlives_a_crash_of_redis(alice, bob, room, redis_server):
     assert stored(bob, room) == 2
 
 
+@pytest.mark.topology
 def test_who_leaves_and_comes_back_begins_anew(alice, bob, room):
     say(room, alice, "one", "two")
     services.mark_read(bob.pk, room.pk, 1)
@@ -201,6 +210,7 @@ def test_who_leaves_and_comes_back_begins_anew(alice, bob, room):
     assert (stored(bob, room), unread(bob, room)) == (2, 0)
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_committer_and_flusher_do_not_wait_for_each_other_for_ever(alice, bob, room):
     say(room, alice, *(f"first {n}" for n in range(20)))

@@ -13,7 +13,7 @@ from realtime.errors import ChatError
 from realtime.models import Room
 from realtime.room_settings import settings_of_many
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def test_a_new_rooms_settings_are_there_without_a_query(alice, room, django_asse
     assert (found.name, found.topic, found.kind, found.is_archived) == ("Tea", "Leaves & water", "open", False)
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_row_and_cache_change_together(alice, room, django_assert_num_queries):
     services.update_room(alice, room, "Coffee", "Beans")
@@ -66,6 +67,7 @@ def test_nobody_sees_a_change_before_its_commit(alice, room):
     assert settings_of(room.pk).name == "Coffee"
 
 
+@pytest.mark.topology
 def test_a_rolled_back_change_is_in_neither(alice, room):
     with transaction.atomic():
         services.update_room(alice, room, "Coffee", "")
@@ -81,6 +83,7 @@ def test_a_name_that_is_refused_changes_nothing(alice, room):
     assert settings_of(room.pk).name == "Tea"
 
 
+@pytest.mark.topology
 def test_several_rooms_are_read_together_and_those_that_are_gone_left_out(alice, room):
     other = services.create_room(alice, "Coffee")
     assert set(settings_of_many([room.pk, other.pk, 987654])) == {room.pk, other.pk}
@@ -144,6 +147,7 @@ def test_the_directory_is_read_without_a_query(room, django_assert_num_queries):
     assert 60 < ttl <= 660  # fresh for a minute, and for ten more in case the database does not answer
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_rooms_that_come_change_and_go_are_seen_at_once(alice, room):
     assert names() == ["Tea"]

@@ -8,7 +8,7 @@ from accounts import services
 from accounts.models import User
 from accounts.tiers import AUTHENTICATED, STAFF, Tier, atier_of, tier_of
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def test_groups_are_told_by_name(alice, writers):
     assert tier_of(alice.pk) == Tier(AUTHENTICATED, ("editors", "writers"))
 
 
+@pytest.mark.topology
 def test_asking_again_costs_no_query(alice, writers, django_assert_num_queries):
     with django_assert_num_queries(1):
         tier_of(alice.pk)
@@ -41,6 +42,7 @@ def test_asking_again_costs_no_query(alice, writers, django_assert_num_queries):
         tier_of(alice.pk)
 
 
+@pytest.mark.topology
 async def test_asynchronous_code_gets_the_same(alice, writers, async_redis):
     assert await atier_of(alice.pk) == Tier(AUTHENTICATED, ("writers",))
 
@@ -110,6 +112,7 @@ def test_every_change_is_seen_at_once(alice, writers, change):
     assert tier_of(number) == CHANGES[change]
 
 
+@pytest.mark.topology
 def test_a_change_that_is_rolled_back_changes_nothing(alice, django_assert_num_queries):
     tier_of(alice.pk)
     with transaction.atomic():

@@ -11,7 +11,7 @@ from realtime import directory, services, visits
 from realtime.models import Room
 from realtime.templatetags.chat import compact
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def stored(room):
     return Room.objects.get(pk=room.pk).visits
 
 
+@pytest.mark.topology
 def test_each_opening_of_a_members_page_counts(room, browser):
     for _ in range(3):
         assert browser.get(f"/rooms/{room.pk}/").status_code == 200
@@ -46,6 +47,7 @@ def test_what_is_refused_is_no_opening(room, browser, make_user):
     assert total(room) == 0
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_the_flusher_adds_them_to_the_row_once(room):
     for _ in range(5):
@@ -58,6 +60,7 @@ def test_the_flusher_adds_them_to_the_row_once(room):
     assert (total(room), stored(room)) == (6, 6)
 
 
+@pytest.mark.topology
 @pytest.mark.database
 def test_the_total_is_exact_while_others_count_and_flush(room):
     def count():
@@ -78,6 +81,7 @@ def test_the_total_is_exact_while_others_count_and_flush(room):
     assert stored(room) == 150
 
 
+@pytest.mark.topology
 def test_an_opening_is_counted_whatever_becomes_of_the_transaction(room):
     with transaction.atomic():
         visits.count(room.pk)
