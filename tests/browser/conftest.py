@@ -29,8 +29,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def sign_in(site: Site) -> Callable[[str], str]:
-    """The cookie of a person's session on the running site; each person signs in once."""
-    return cache(lambda name: site.people(name)[0]["cookie"])
+    """The cookie of a person's session on the running site; each signs in once, Alice and Bob in one process."""
+    cookies = {person["name"]: person["cookie"] for person in site.people("alice", "bob")}
+    return cache(lambda name: cookies.get(name) or site.people(name)[0]["cookie"])
 
 
 @pytest.fixture
