@@ -5,8 +5,12 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 SERVER ?= daphne
-# Two cores run the suite in two workers; a larger machine uses what it has.
+# Two cores run the suite in three workers, a larger machine in more (tests/environment.py).
 WORKERS ?= auto
+# Each worker of each of the runs would rewrite the assertions of all test modules again.
+unexport PYTHONDONTWRITEBYTECODE
+# Who has run out of tests takes over half of what another has left: some take a minute, most a few milliseconds.
+SUITE := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # The servers that the tests marked `topology` run against again; one that is not installed is passed over, except
 # with REQUIRE_REDIS=1. The first four run all of them, the others what shows that clients get through.
@@ -19,19 +23,19 @@ run: $(VENV)/.run
 	@exec $(BIN)/python manage.py serve --host "$(HOST)" --port "$(PORT)" --server "$(SERVER)"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
-	TEST_DATABASE=postgres $(BIN)/python -m pytest -n $(WORKERS) -m "database and not slow"
+	$(SUITE) -m "not slow"
+	TEST_DATABASE=postgres $(SUITE) -m "database and not slow"
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
-	TEST_DATABASE=postgres $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "database and slow"
+	$(SUITE) -m slow
+	TEST_DATABASE=postgres $(SUITE) -m "database and slow"
 	@$(MAKE) --no-print-directory topologies
 
 topologies: $(VENV)/.dev
 	@set -e; for name in $(TOPOLOGIES); do echo "TEST_REDIS=$$name"; \
-		TEST_REDIS=$$name $(BIN)/python -m pytest -q -n $(WORKERS) -m "topology and not slow"; done
+		TEST_REDIS=$$name $(SUITE) -q -m "topology and not slow"; done
 	@set -e; for name in $(DOORS); do echo "TEST_REDIS=$$name"; \
-		TEST_REDIS=$$name $(BIN)/python -m pytest -q -n $(WORKERS) -m "topology and not slow" tests/test_django_client.py \
+		TEST_REDIS=$$name $(SUITE) -q -m "topology and not slow" tests/test_django_client.py \
 			tests/test_layers.py tests/test_redis_parts.py tests/test_sessions.py; done
 
 check: $(VENV)/.dev

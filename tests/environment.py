@@ -9,6 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from . import topologies
 
 OURS = (
@@ -24,6 +26,13 @@ atexit.register(shutil.rmtree, folder, ignore_errors=True)
 os.environ["VAR_DIR"] = str(folder)
 os.environ["SECRET_KEY"] = "tests-" + "k" * 50
 os.environ["RATELIMIT"] = "off"  # a test that is about limits switches them on
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`: tests mostly wait, for processes that start and for what has to time out, so that a worker leaves
+    more than half of its core to others."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
 def start_postgres() -> str:
