@@ -57,6 +57,7 @@ def redis_server() -> Iterator[EmbeddedServer | Topology]:
     # A test flushes what it counted itself: the thread that does it each second would commit a fact (somebody is
     # refused again and again) beside the test's transaction, which outlives it.
     counters._start = lambda: None  # type: ignore[method-assign]
+    counters.stop()  # what Django's set-up or the migrations counted has started it already
     yield server
     counters.stop()
     close()
