@@ -6,12 +6,14 @@ import time
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection
+from django.utils import timezone
 
 from intellicolab.events import consumers as module
 from intellicolab.events import groups, handling, operations, streams
 from intellicolab.events.consumers import Consumer
 from intellicolab.events.groups import Group, declare, on
-from intellicolab.events.models import DeadLetter, HandledEvent, OutboxRow
+from intellicolab.events.models import DeadLetter, HandledEvent
+from intellicolab.events.outbox import NumberedRow
 from intellicolab.events.schema import Event, encode
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role, client
@@ -67,8 +69,7 @@ def append(*events: Event):
     """As the relay does it."""
     last = streams.last_position(STREAM)
     rows = [
-        OutboxRow(position=at, name=event.name, version=event.version, data=encode(event))
-        for at, event in enumerate(events, last + 1)
+        NumberedRow(at, event.name, event.version, encode(event), event.at) for at, event in enumerate(events, last + 1)
     ]
     streams.append(STREAM, rows, last, 1)
 
@@ -334,7 +335,7 @@ def test_a_handler_may_give_up_at_the_first_try(things, outside):
 )
 def test_what_cannot_be_read_is_a_dead_letter_at_once(things, consume, version, data, reason):
     consume(writer())
-    row = OutboxRow(position=1, name=Happened.name, version=version, data=data)
+    row = NumberedRow(1, Happened.name, version, data, timezone.now())
     streams.append(STREAM, [row], 0, 1)
     append(Happened(number=2))
     wait_until(lambda: values() == [2])

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from . import streams
 from .groups import groups
-from .models import OutboxRow
+from .outbox import NumberedRow
 from .schema import streams as streams_of_facts
 
 
@@ -22,7 +22,7 @@ class Carrier(Protocol):
     def last_position(self, stream: str) -> int:
         """Of the row that was taken last; 0 for none. Raises RedisError."""
 
-    def append(self, stream: str, rows: Sequence[OutboxRow], after: int, fence: int) -> int:
+    def append(self, stream: str, rows: Sequence[NumberedRow], after: int, fence: int) -> int:
         """Take rows that follow position `after`; the last position now.
 
         Raises StaleFence, EntriesLost, StreamFull, RedisError.
@@ -43,7 +43,7 @@ class FactCarrier:
     def last_position(self, stream: str) -> int:
         return streams.last_position(stream)
 
-    def append(self, stream: str, rows: Sequence[OutboxRow], after: int, fence: int) -> int:
+    def append(self, stream: str, rows: Sequence[NumberedRow], after: int, fence: int) -> int:
         return streams.append(stream, rows, after, fence)
 
     def sweep(self, stream: str) -> None:

@@ -23,6 +23,7 @@ from intellicolab.redis.sole import SoleService
 
 from .carriers import all_streams, carrier_of
 from .models import DeadLetter, HandledEvent, OutboxRow
+from .outbox import NumberedRow
 from .signals import listen
 from .streams import EntriesLost
 from .waking import OutboxFilled
@@ -143,6 +144,9 @@ class Relay(SoleService):
             except EntriesLost as lost:
                 logger.warning("Redis has lost the newest entries of %s: those above %d go again", stream, lost.last)
                 self._ends[stream] = lost.last
+            else:
+                if len(rows) < BATCH:
+                    break  # nobody else gives numbers
 
     # --- Clearing up -----------------------------------------------------------------------------------------------
 
@@ -201,8 +205,9 @@ def _newest(stream: str) -> int:
     return max(found["newest"] or 0 for found in of_all)
 
 
-def _above(stream: str, position: int) -> list[OutboxRow]:
-    return list(OutboxRow.objects.filter(stream=stream, position__gt=position).order_by("position")[:BATCH])
+def _above(stream: str, position: int) -> list[NumberedRow]:
+    rows = OutboxRow.objects.filter(stream=stream, position__gt=position).order_by("position")
+    return list(map(NumberedRow._make, rows.values_list(*NumberedRow._fields)[:BATCH]))
 
 
 def _delete_old(stream: str, end: int) -> int:

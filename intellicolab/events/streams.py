@@ -10,7 +10,7 @@ from intellicolab.redis import keys, scripts
 from intellicolab.redis.client import Role, client
 from intellicolab.redis.fence import StaleFence
 
-from .models import OutboxRow
+from .outbox import NumberedRow
 
 logger = logging.getLogger("intellicolab.events")
 
@@ -41,7 +41,7 @@ class StreamFull(RuntimeError):
     """The stream holds as much as it may: some group does not take what is in it."""
 
 
-def append(stream: str, rows: Sequence[OutboxRow], after: int, fence: int, most: int = MOST) -> int:
+def append(stream: str, rows: Sequence[NumberedRow], after: int, fence: int, most: int = MOST) -> int:
     """Append rows that follow position `after`, in their order. The stream's last position now.
 
     Those that are there already are left out, so it can be repeated. Raises StaleFence, EntriesLost, StreamFull (with
@@ -49,7 +49,6 @@ def append(stream: str, rows: Sequence[OutboxRow], after: int, fence: int, most:
     """
     args: list[scripts.Argument] = [fence, after, most]
     for row in rows:
-        assert row.position is not None
         args += [row.position, row.name, row.version, row.data, int(row.made_at.timestamp()), row.group]
     what, last = _append(client(Role.STATE), [keys.event_stream(stream), keys.event_fence(stream)], args)
     if what == b"stale":

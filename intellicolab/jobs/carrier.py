@@ -12,7 +12,7 @@ from django_tasks import task_backends
 
 from intellicolab.events.carriers import carries
 from intellicolab.events.models import DeadLetter, OutboxRow
-from intellicolab.events.outbox import NewRow, insert
+from intellicolab.events.outbox import NewRow, NumberedRow, insert
 from intellicolab.events.streams import EntriesLost, StreamFull
 
 from .errors import QueueFull
@@ -48,7 +48,7 @@ class JobCarrier:
     def last_position(self, stream: str) -> int:
         return _store(stream).carried()
 
-    def append(self, stream: str, rows: Sequence[OutboxRow], after: int, fence: int) -> int:
+    def append(self, stream: str, rows: Sequence[NumberedRow], after: int, fence: int) -> int:
         """Raises StaleFence, EntriesLost, StreamFull, RedisError."""
         for some in portions(rows, lambda row: len(row.data)):
             after = _carry(stream, some, after, fence)
@@ -58,10 +58,10 @@ class JobCarrier:
         """Jobs that have ended are gone already."""
 
 
-def _carry(stream: str, rows: Sequence[OutboxRow], after: int, fence: int) -> int:
+def _carry(stream: str, rows: Sequence[NumberedRow], after: int, fence: int) -> int:
     """Redis remembers the last row even where none of them could be read, or they would come again for ever."""
     jobs = [job for row in rows if (job := _job(stream, row)) is not None]
-    upto = rows[-1].position or 0
+    upto = rows[-1].position
     try:
         _store(stream).add(jobs, Carrying(after, upto, fence))
     except PositionLost as lost:
@@ -71,9 +71,8 @@ def _carry(stream: str, rows: Sequence[OutboxRow], after: int, fence: int) -> in
     return upto
 
 
-def _job(stream: str, row: OutboxRow) -> NewJob | None:
+def _job(stream: str, row: NumberedRow) -> NewJob | None:
     """What cannot be read must not hold up what follows: it becomes a dead letter."""
-    assert row.position is not None
     try:
         return NewJob(row.name, decode(row.data), row.position)
     except UnreadableJob as error:
