@@ -1,5 +1,6 @@
 """Jobs beyond Django's contract: tried again, unique, limited, cancelled, told of, and never lost."""
 
+import asyncio
 import threading
 import time
 from datetime import timedelta
@@ -458,6 +459,26 @@ def test_a_job_that_is_unique_until_it_starts_has_not_started_when_it_is_put_off
 
 async def refuse_for_long(name):
     return 100.0
+
+
+def test_what_is_being_taken_while_the_worker_is_told_to_end_still_runs(monkeypatch):
+    original, begun = desk._begin, threading.Event()
+
+    class Slow:
+        async def call_async(self, *args):
+            answer = await original.call_async(*args)
+            begun.set()
+            await asyncio.sleep(0.3)
+            return answer
+
+    monkeypatch.setattr(desk, "_begin", Slow())
+    started = JobWorker(concurrency=1)
+    started.start()
+    result = tasks.noop.enqueue()
+    assert begun.wait(5)
+    started.stop()
+    result.refresh()
+    assert result.status == TaskResultStatus.SUCCESSFUL  # and not in hand until somebody takes it over
 
 
 def test_how_often_a_job_was_put_off_is_remembered(settings):

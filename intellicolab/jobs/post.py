@@ -49,6 +49,7 @@ class Post:
         self._ended = asyncio.Event()
         self._failures = 0
         self._recover_at = 0.0
+        self._taking = asyncio.Lock()  # while an answer is on its way that may be jobs
         self._services: list[asyncio.Task[None]] = []
 
     @property
@@ -68,7 +69,8 @@ class Post:
     async def drain(self, seconds: float) -> None:
         """Take no more; what has begun may end within that time, and is another's after it. Raises nothing."""
         fetching, noting, renewing = self._services
-        await _end(fetching)
+        async with self._taking:  # or jobs would have begun that nobody runs
+            await _end(fetching)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for run in self._runs.values():
@@ -112,18 +114,23 @@ class Post:
 
     async def _fetch(self) -> None:
         if time.monotonic() >= self._recover_at:
-            for job in await self._desk.recover(set(self._runs)):
-                self._begin(job)
-            self._recover_at = time.monotonic() + self._desk.lease
+            await self._recover()
         most = await self._slots.claim(AT_ONCE)
         try:
-            found = await self._desk.take(most)
+            async with self._taking:
+                found = await self._desk.take(most)
         finally:
             self._slots.release(most)
         for job in found.jobs:
             self._begin(job)
         if len(found.jobs) < most:
             await self._wait(found)
+
+    async def _recover(self) -> None:
+        async with self._taking:
+            for job in await self._desk.recover(set(self._runs)):
+                self._begin(job)
+        self._recover_at = time.monotonic() + self._desk.lease
 
     async def _wait(self, found: Found) -> None:
         if found.paused:  # its bell may ring
