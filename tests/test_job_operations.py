@@ -119,6 +119,16 @@ def test_a_queue_stays_paused_when_redis_loses_its_data(worker):  # noqa: F811
     finished(held)
 
 
+def test_pausing_and_resuming_are_news_also_where_redis_knew_before_or_forgot():
+    """A worker that joins at that moment may have told it, or a failover lost it."""
+    client(Role.STATE).sadd(keys.jobs("default", "paused"), "default")
+    assert operations.pause("default", "default")
+    assert not operations.pause("default", "default")
+    client(Role.STATE).flushall()
+    assert operations.resume("default", "default")
+    assert not operations.resume("default", "default")
+
+
 # --- Figures -------------------------------------------------------------------------------------------------------
 
 

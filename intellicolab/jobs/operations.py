@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
 from django_tasks import task_backends
 
 from intellicolab.redis import keys, scripts
@@ -64,20 +65,23 @@ def run_now(backend: str, job_id: str) -> bool:
 
 
 def pause(backend: str, queue: str) -> bool:
-    """Have no job of a queue begin, on any worker, until it is resumed. What runs goes on."""
-    PausedQueue.objects.get_or_create(backend=backend, queue=queue)
-    return bool(client(Role.STATE).sadd(keys.jobs(backend, "paused"), queue))
+    """Have no job of a queue begin, on any worker, until it is resumed. What runs goes on. Whether that is news."""
+    _row, fresh = PausedQueue.objects.get_or_create(backend=backend, queue=queue)
+    return bool(client(Role.STATE).sadd(keys.jobs(backend, "paused"), queue)) or fresh  # a worker may have been faster
 
 
 def resume(backend: str, queue: str) -> bool:
-    PausedQueue.objects.filter(backend=backend, queue=queue).delete()
-    return bool(client(Role.STATE).srem(keys.jobs(backend, "paused"), queue))
+    rows, _by_model = PausedQueue.objects.filter(backend=backend, queue=queue).delete()
+    return bool(client(Role.STATE).srem(keys.jobs(backend, "paused"), queue)) or rows > 0
 
 
 def keep_pause(backend: str, queue: str) -> None:
     """Tell Redis, which may have lost it, that a queue is paused. Raises RedisError, DatabaseError."""
-    if PausedQueue.objects.filter(backend=backend, queue=queue).exists():
-        client(Role.STATE).sadd(keys.jobs(backend, "paused"), queue)
+    paused = PausedQueue.objects.filter(backend=backend, queue=queue)
+    if paused.exists():
+        with transaction.atomic():  # who resumes the queue waits for the row: Redis must hear of that last
+            if paused.select_for_update().first():
+                client(Role.STATE).sadd(keys.jobs(backend, "paused"), queue)
 
 
 def dead_until(backend: str, until: datetime, passed: int, count: int) -> list[str]:
