@@ -4,6 +4,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from django_tasks import TaskResultStatus
 from django_tasks.exceptions import InvalidTaskError
@@ -127,6 +128,22 @@ def test_pausing_and_resuming_are_news_also_where_redis_knew_before_or_forgot():
     client(Role.STATE).flushall()
     assert operations.resume("default", "default")
     assert not operations.resume("default", "default")
+
+
+def test_who_tells_redis_of_a_pause_does_not_bring_it_back_when_it_is_just_ended():
+    """Who ends it comes between the look at the row and the word to Redis."""
+    operations.pause("default", "default")
+    others = iter([operations.resume])
+
+    def come_between(execute, sql, params, many, context):
+        found = execute(sql, params, many, context)
+        if other := next(others, None):
+            other("default", "default")
+        return found
+
+    with connection.execute_wrapper(come_between):
+        operations.keep_pause("default", "default")
+    assert not figures.queue_figures(default()).paused
 
 
 # --- Figures -------------------------------------------------------------------------------------------------------

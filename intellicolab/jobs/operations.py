@@ -4,7 +4,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
 from django_tasks import task_backends
 
 from intellicolab.redis import keys, scripts
@@ -76,12 +75,16 @@ def resume(backend: str, queue: str) -> bool:
 
 
 def keep_pause(backend: str, queue: str) -> None:
-    """Tell Redis, which may have lost it, that a queue is paused. Raises RedisError, DatabaseError."""
-    paused = PausedQueue.objects.filter(backend=backend, queue=queue)
-    if paused.exists():
-        with transaction.atomic():  # who resumes the queue waits for the row: Redis must hear of that last
-            if paused.select_for_update().first():
-                client(Role.STATE).sadd(keys.jobs(backend, "paused"), queue)
+    """Tell Redis, which may have lost it, that a queue is paused. Raises RedisError, DatabaseError.
+
+    Who pauses or resumes it at this moment may have told Redis before: the row is asked until it says what was told.
+    """
+    rows, state = PausedQueue.objects.filter(backend=backend, queue=queue), client(Role.STATE)
+    paused = False
+    while rows.exists() != paused:
+        paused = not paused
+        tell = state.sadd if paused else state.srem
+        tell(keys.jobs(backend, "paused"), queue)
 
 
 def dead_until(backend: str, until: datetime, passed: int, count: int) -> list[str]:
