@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from intellicolab.redis import keys, scripts
 from intellicolab.redis.client import Purpose, Role, client
+from intellicolab.redis.missing import is_missing
 from intellicolab.redis.pauses import pause_after
 
 from .groups import Group
@@ -117,7 +118,7 @@ class Consumer:
 
     def _make_group(self, error: ResponseError) -> None:
         """From the beginning: what was appended before the first consumer came is the group's as well."""
-        if "NOGROUP" not in str(error) and "no such key" not in str(error).lower():
+        if not is_missing(error):
             raise error
         try:
             client(Role.STATE).xgroup_create(self._key, self.group.name, id="0", mkstream=True)

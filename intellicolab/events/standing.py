@@ -8,10 +8,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role, client
+from intellicolab.redis.missing import answered
 
 from . import streams
 from .groups import Group, groups
@@ -86,21 +85,13 @@ def standing() -> list[StreamState]:
 
 
 def _streams(names: list[str]) -> list[StreamState]:
+    """Nothing was appended yet to one that is not there, and no consumer has come to such a group."""
     pipeline = client(Role.STATE).pipeline(transaction=False)
     for name in names:
         pipeline.xinfo_stream(keys.event_stream(name))
         pipeline.xinfo_groups(keys.event_stream(name))
-    answers = iter([_answered(answer) for answer in pipeline.execute(raise_on_error=False)])
+    answers = iter([answered(answer) for answer in pipeline.execute(raise_on_error=False)])
     return [_stream(name, next(answers), next(answers)) for name in names]
-
-
-def _answered(answer: Any) -> Any:
-    """None for a stream or group that is not there: nothing was appended, or no consumer has come yet."""
-    if isinstance(answer, ResponseError) and ("no such key" in str(answer).lower() or "NOGROUP" in str(answer)):
-        return None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
 
 
 def _stream(name: str, info: Any, infos: Any) -> StreamState:
@@ -132,7 +123,7 @@ def _add_takers(waiting: list[GroupState]) -> None:
         pipeline.xpending(stream, group.name)
         pipeline.zcard(retries)
         pipeline.zrange(retries, 0, 0, withscores=True)
-    answers = iter([_answered(answer) for answer in pipeline.execute(raise_on_error=False)])
+    answers = iter([answered(answer) for answer in pipeline.execute(raise_on_error=False)])
     for group in waiting:
         group.consumers = [_consumer(info) for info in next(answers) or ()]
         group.first_pending = _position((next(answers) or {}).get("min") or b"0-0")

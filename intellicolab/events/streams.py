@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from intellicolab.redis import keys, scripts
 from intellicolab.redis.client import Role, client
 from intellicolab.redis.fence import StaleFence
+from intellicolab.redis.missing import is_missing
 
 from .outbox import NumberedRow
 
@@ -77,7 +78,7 @@ def last_position(stream: str) -> int:
     try:
         info = client(Role.STATE).xinfo_stream(keys.event_stream(stream))
     except RedisError as error:
-        if "no such key" in str(error):
+        if is_missing(error):
             return 0
         raise
     return int(info["last-generated-id"].split(b"-")[0])

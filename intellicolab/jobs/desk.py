@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from intellicolab.redis import keys, scripts
 from intellicolab.redis.client import Purpose, Role, async_client
 from intellicolab.redis.direct import aask
+from intellicolab.redis.missing import is_missing
 
 from .payload import Payload, Place, UnreadableJob, decode
 from .results import JobResult
@@ -160,8 +161,10 @@ class Desk:
             pending: Any = await async_client(Role.STATE).xpending_range(
                 stream, "workers", "-", "+", MOST_PENDING, self.worker
             )
-        except ResponseError:  # the stream has had no worker yet
-            return []
+        except ResponseError as error:
+            if is_missing(error):
+                return []  # the stream has had no worker yet
+            raise
         return [one["message_id"] for one in pending]
 
     async def _entry(self, stream: str, entry: bytes) -> Any:

@@ -14,7 +14,7 @@ from intellicolab.redis.client import Role, client
 
 from . import carrier
 from .payload import Payload, Place, UnreadableJob, decode, from_us
-from .results import Counts, Progress, StoredError, counts_in, errors_in
+from .results import Counts, Progress, StoredError, counts_in, errors_in, progress_in
 from .store import Store
 
 MOST_SHOWN = 2000  # characters of an argument, or of the result
@@ -98,7 +98,7 @@ def _recorded(backend: str, job_id: str, record: Mapping[bytes, bytes]) -> JobDe
         forgotten=timezone.now() + timedelta(seconds=scores[3]) if scores[3] >= 0 else None,
         workers=record[b"w"].decode().split(",") if record.get(b"w") else [],
         errors=errors_in(record.get(b"e")),
-        progress=msgspec.json.decode(record[b"p"], type=Progress) if b"p" in record else None,
+        progress=progress_in(record),
         result=cut(record.get(b"r", b"").decode(errors="replace"), MOST_SHOWN),
         batch=counts_in(payload, record),
         arguments=arguments(payload, MOST_SHOWN),

@@ -5,21 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import msgspec
 from django.utils import timezone
-from redis.exceptions import ResponseError
 
 from intellicolab.redis import keys
 from intellicolab.redis.client import Role, client
+from intellicolab.redis.missing import answered
 
 from .details import arguments, readable
 from .payload import EPOCH, MICROSECOND, Payload, from_us, to_us
-from .results import Progress, errors_in
+from .results import Progress, errors_in, progress_in
 from .running import FAILED_MS
 from .worker import Queue
 
 PAGE = 50
-_NOT_THERE = ("no such key", "NOGROUP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ def running(queue: Queue, after: str = "", count: int = PAGE) -> Listing:
     pending = [
         (level, entry["message_id"])
         for level, entries in zip(levels, answers, strict=True)
-        for entry in _unless_error(entries)
+        for entry in answered(entries) or ()
     ][: count + 1]
     for level, entry in pending:
         pipeline.xrange(level.stream, entry, entry)
@@ -245,16 +243,7 @@ def _groups(streams: Sequence[str]) -> list[dict[str, Any]]:
     pipeline = client(Role.STATE).pipeline(transaction=False)
     for stream in streams:
         pipeline.xinfo_groups(stream)
-    return [next(iter(_unless_error(groups)), {}) for groups in pipeline.execute(raise_on_error=False)]
-
-
-def _unless_error(answer: Any) -> Iterable[Any]:
-    """A stream that is not there yet, or has no group, is an error to Redis, and to us it is empty."""
-    if isinstance(answer, ResponseError) and str(answer).startswith(_NOT_THERE):
-        return ()
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    return [next(iter(answered(groups) or ()), {}) for groups in pipeline.execute(raise_on_error=False)]
 
 
 def _ages(streams: Sequence[str], groups: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -294,7 +283,7 @@ def _row(found: _Found, record: Mapping[bytes, bytes]) -> JobRow:
         at=found.at,
         worker=workers[-1] if workers else "",
         error=errors[-1].traceback.strip().rpartition("\n")[2] if errors else "",
-        progress=msgspec.json.decode(record[b"p"], type=Progress) if b"p" in record else None,
+        progress=progress_in(record),
     )
 
 

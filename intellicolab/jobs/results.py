@@ -102,6 +102,10 @@ def errors_in(data: bytes | None) -> list[StoredError]:
     return _errors.decode(data) if data else []
 
 
+def progress_in(record: Mapping[bytes, bytes]) -> Progress | None:
+    return _progress.decode(record[b"p"]) if b"p" in record else None
+
+
 def with_error(data: bytes | None, error: BaseException) -> bytes:
     """The errors of all tries, this one the last; those that are long past without their tracebacks."""
     earlier = errors_in(data)
@@ -158,7 +162,7 @@ def result_of(backend: str, job_id: str, payload: Payload, record: Mapping[bytes
         backend=backend,
         errors=[TaskError(exception_class_path=e.path, traceback=e.traceback) for e in errors_in(record.get(b"e"))],
         worker_ids=record[b"w"].decode().split(",") if record.get(b"w") else [],
-        progress=_progress.decode(record[b"p"]) if b"p" in record else None,
+        progress=progress_in(record),
         batch=counts_in(payload, record),
     )
     if b"r" in record:
