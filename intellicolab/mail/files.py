@@ -12,6 +12,8 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from intellicolab.durable import sync
+
 LONGEST = 100  # characters of a name that is taken as it is
 
 
@@ -52,7 +54,7 @@ class EmailBackend(BaseEmailBackend):
             except BaseException:
                 os.unlink(file.name)
                 raise
-        _sync(self._folder)
+        sync(self._folder)  # the name of a file that is noted as sent
 
 
 def name_of(message: Message) -> str:
@@ -61,12 +63,3 @@ def name_of(message: Message) -> str:
     if len(local) > LONGEST or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", local):
         local = hashlib.sha256(local.encode(errors="surrogateescape")).hexdigest()
     return f"{local}.eml"
-
-
-def _sync(folder: Path) -> None:
-    """A power cut must not take back the name of a file that was noted as sent."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from intellicolab.durable import sync
+
 from .errors import DiskFull
 
 logger = logging.getLogger("realtime")
@@ -57,19 +59,10 @@ def fresh(job_id: str) -> Iterator[Path]:
 def keep(part: Path) -> str:
     """Put a complete file in its place, durably; its name."""
     name = f"{secrets.token_urlsafe(24)}.zip"
-    _sync(part)
+    sync(part)
     part.rename(part.with_name(name))
-    _sync(part.parent)
+    sync(part.parent)
     return name
-
-
-def _sync(path: Path) -> None:
-    """Of a folder: the names in it."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def remove(name: str) -> None:
