@@ -93,6 +93,17 @@ def plain_static_files(settings):
 
 
 @pytest.fixture
+def relay():
+    """Carries what is in the outbox, from its own thread."""
+    from intellicolab.events.relay import Relay
+
+    running = Relay()
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
 def fast_passwords(settings):
     """Argon2 takes its time by design; tests of other things need not wait for it."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

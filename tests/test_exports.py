@@ -15,7 +15,6 @@ from django.utils import timezone
 from django_tasks import TaskResultStatus, default_task_backend
 
 from intellicolab.events.models import OutboxRow
-from intellicolab.events.relay import Relay
 from ratelimit.rules import Algorithm
 from realtime import services
 from realtime.errors import ChatError
@@ -37,14 +36,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 def folder(settings, tmp_path):
     settings.EXPORTS_DIR = tmp_path / "exports"
     return settings.EXPORTS_DIR
-
-
-@pytest.fixture
-def relay():
-    running = Relay()
-    running.start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture

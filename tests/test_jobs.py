@@ -32,14 +32,6 @@ from .test_events import wait_until
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.topology]
 
 
-@pytest.fixture
-def relay():
-    running = Relay()
-    running.start()
-    yield running
-    running.stop()
-
-
 def unique():
     return client(Role.STATE).hlen(keys.jobs("default", "unique"))
 
